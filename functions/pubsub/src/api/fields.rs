@@ -1,0 +1,80 @@
+//! The named values that a body or a query gives, found by a parser and not yet looked into.
+
+use super::{Code, Problem};
+use crate::channel::Channel;
+
+/// The values of the fields that are known; others are passed over.
+pub(super) struct Fields<const N: usize> {
+    names: [&'static str; N],
+    values: [Option<Value>; N],
+    repeated: Option<&'static str>,
+}
+
+/// What was given.
+pub(super) enum Value {
+    /// A text.
+    Text(String),
+    /// JSON's null, which counts as absent.
+    Null,
+    /// Something that is no text: bytes that are not UTF-8, or another type.
+    NotText,
+}
+
+impl<const N: usize> Fields<N> {
+    /// No values yet, for fields of these names.
+    pub(super) fn new(names: [&'static str; N]) -> Self {
+        Self { names, values: [const { None }; N], repeated: None }
+    }
+
+    /// Whether this is the name of a known field.
+    pub(super) fn knows(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|known| known.as_bytes() == name)
+    }
+
+    /// Takes note of a value. It is for `once` to complain of a second one, when the parser has seen all.
+    pub(super) fn put(&mut self, name: &[u8], value: Value) {
+        let mut places = self.names.iter().zip(&mut self.values);
+        if let Some((known, place)) = places.find(|(known, _)| known.as_bytes() == name)
+            && place.replace(value).is_some()
+        {
+            self.repeated.get_or_insert(known);
+        }
+    }
+
+    /// The fields, if none was given twice.
+    pub(super) fn once(self) -> Result<Self, Problem> {
+        match self.repeated {
+            None => Ok(self),
+            Some(name) => Err(repeated(name)),
+        }
+    }
+
+    /// Whether a field was given.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let mut given = self.names.iter().zip(&self.values);
+        given.any(|(known, value)| *known == name && value.is_some())
+    }
+
+    /// The text of a field, if it was given. `code` says that it is no text.
+    pub(super) fn text(&mut self, name: &str, code: Code) -> Result<Option<String>, Problem> {
+        let mut given = self.names.iter().zip(&mut self.values);
+        match given.find(|(known, _)| **known == name).and_then(|(_, value)| value.take()) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(Value::NotText) => Err(Problem::new(code, format!("{name} must be a text in UTF-8"))),
+        }
+    }
+
+    /// The field that both endpoints have.
+    pub(super) fn channel(&mut self) -> Result<Channel, Problem> {
+        match self.text("channel", Code::InvalidChannel)? {
+            None => Ok(Channel::default()),
+            Some(name) => Channel::parse(&name).map_err(|error| Problem::new(Code::InvalidChannel, error)),
+        }
+    }
+}
+
+/// Something was given twice, and nobody can tell which is meant.
+pub(super) fn repeated(name: &str) -> Problem {
+    Problem::new(Code::RepeatedParameter, format!("{name} is given more than once"))
+}

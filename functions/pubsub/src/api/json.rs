@@ -1,0 +1,132 @@
+//! JSON: a body's fields, and the answers that are not a batch.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use super::{
+    Problem,
+    fields::{Fields, Value},
+};
+use crate::{batch::Batch, channel::Channel, cursor::Cursor, message::Message};
+
+/// Finds the known fields of an object.
+pub(super) fn read_into<const N: usize>(fields: &mut Fields<N>, json: &[u8]) -> serde_json::Result<()> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    fields.deserialize(&mut deserializer)?;
+    deserializer.end()
+}
+
+impl<'de, const N: usize> DeserializeSeed<'de> for &mut Fields<N> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, const N: usize> Visitor<'de> for &mut Fields<N> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        while let Some(name) = object.next_key::<String>()? {
+            if self.knows(name.as_bytes()) {
+                self.put(name.as_bytes(), object.next_value()?);
+            } else {
+                object.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfAnyType;
+        impl<'de> Visitor<'de> for OfAnyType {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+                Ok(Value::Text(text.to_owned()))
+            }
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+                Ok(Value::NotText)
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
+                Ok(Value::NotText)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
+                Ok(Value::NotText)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+                Ok(Value::NotText)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Value::NotText)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Value::NotText)
+            }
+        }
+        deserializer.deserialize_any(OfAnyType)
+    }
+}
+
+/// The answer to a publish.
+pub(super) fn sent(id: Cursor, channel: &Channel) -> Bytes {
+    #[derive(Serialize)]
+    struct Sent<'a> {
+        status: &'static str,
+        id: Cursor,
+        channel: &'a Channel,
+    }
+    let status = "sent";
+    encode(&Sent { status, id, channel })
+}
+
+/// The answer to a poll for what stands before a position: it has no cursor to go on from.
+pub(super) fn history(batch: &Batch) -> Bytes {
+    #[derive(Serialize)]
+    struct History<'a> {
+        messages: &'a [Arc<Message>],
+        missed: bool,
+    }
+    encode(&History { messages: batch.messages(), missed: batch.missed() })
+}
+
+/// The answer to a poll without a cursor: the message itself.
+pub(super) fn next_message(message: &Message, cursor: Cursor) -> Bytes {
+    #[derive(Serialize)]
+    struct Next<'a> {
+        #[serde(flatten)]
+        message: &'a Message,
+        cursor: Cursor,
+    }
+    encode(&Next { message, cursor })
+}
+
+/// A problem document.
+pub(super) fn problem(problem: &Problem) -> Bytes {
+    encode(problem)
+}
+
+/// Values with texts and numbers in them can't fail to be encoded.
+fn encode(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).unwrap_or_default().into()
+}

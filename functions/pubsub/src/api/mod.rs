@@ -1,0 +1,163 @@
+//! HTTP to values and back, and the only place with status codes. Hosts carry what goes in and comes out here.
+
+mod body;
+mod fields;
+mod form;
+mod json;
+mod problem;
+mod publish;
+mod subscribe;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body::Body;
+
+pub use self::problem::{Code, Problem};
+use self::{
+    publish::Publication,
+    subscribe::{Asked, Query},
+};
+use crate::{
+    channel::Channel,
+    clock,
+    service::{Service, Wanted},
+    store::Start,
+};
+
+/// The two endpoints.
+pub struct Api {
+    service: Arc<Service>,
+    /// No poll is held for longer.
+    wait_max: Duration,
+}
+
+/// What a host's log line and counters say about an answer: an extension of each response.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The channel asked for, once it was known to be one.
+    pub channel: Option<Channel>,
+    /// What was wrong.
+    pub code: Option<Code>,
+    /// Messages published or delivered.
+    pub messages: usize,
+}
+
+impl Api {
+    /// The endpoints of a service, which holds a poll for at most `wait_max`.
+    #[must_use]
+    pub fn new(service: Arc<Service>, wait_max: Duration) -> Self {
+        Self { service, wait_max }
+    }
+
+    /// `/pub`, which takes `POST`.
+    pub async fn publish<B>(&self, request: Request<B>) -> Response<Bytes>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let allow = "POST, OPTIONS";
+        let mut report = Report::default();
+        let answer = match *request.method() {
+            Method::POST => self.try_publish(request, &mut report).await,
+            Method::OPTIONS => return options(allow),
+            _ => Err(Problem::method_not_allowed(allow)),
+        };
+        respond(answer, report)
+    }
+
+    /// `/sub`, which takes `GET`.
+    pub async fn subscribe<B>(&self, request: Request<B>) -> Response<Bytes> {
+        let allow = "GET, OPTIONS";
+        let mut report = Report::default();
+        let answer = match *request.method() {
+            Method::GET => {
+                let query = request.uri().query().unwrap_or_default();
+                self.try_subscribe(query, &mut report).await
+            }
+            Method::OPTIONS => return options(allow),
+            _ => Err(Problem::method_not_allowed(allow)),
+        };
+        respond(answer, report)
+    }
+
+    async fn try_publish<B>(&self, request: Request<B>, report: &mut Report) -> Result<Bytes, Problem>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let Publication { channel, draft, key } = publish::parse(request).await?;
+        report.channel = Some(channel.clone());
+        let appended = self.service.publish(&channel, draft, key).await?;
+        report.messages = usize::from(!appended.repeated);
+        Ok(json::sent(appended.id, &channel))
+    }
+
+    async fn try_subscribe(&self, query: &str, report: &mut Report) -> Result<Bytes, Problem> {
+        let Query { channel, asked } = Query::parse(query)?;
+        report.channel = Some(channel.clone());
+        match asked {
+            Asked::Batch { start, limit, wait } => {
+                let until = clock::now() + wait.map_or(self.wait_max, |wait| wait.min(self.wait_max));
+                let wanted = Wanted::Batch(limit);
+                let batch = self.service.subscribe(&channel, start, wanted, until).await?;
+                report.messages = batch.messages().len();
+                Ok(batch.encoded())
+            }
+            Asked::History { before, limit } => {
+                let batch = self.service.history(&channel, before, limit).await?;
+                report.messages = batch.messages().len();
+                Ok(json::history(&batch))
+            }
+            Asked::NextMessage => {
+                let until = clock::now() + self.wait_max;
+                let wanted = Wanted::Message;
+                let batch = self.service.subscribe(&channel, Start::Latest, wanted, until).await?;
+                let message = batch.messages().first().ok_or_else(Problem::nothing_published)?;
+                report.messages = 1;
+                Ok(json::next_message(message, batch.cursor()))
+            }
+        }
+    }
+}
+
+/// The answer that a host gives to what is not for these endpoints.
+#[must_use]
+pub fn refuse(problem: Problem) -> Response<Bytes> {
+    respond(Err(problem), Report::default())
+}
+
+/// The one place where an answer gets its status and headers.
+fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes> {
+    let problem = answer.as_ref().err();
+    report.code = problem.map(Problem::code);
+    let status = problem.map_or(StatusCode::OK, Problem::status);
+    let media_type = problem.map_or("application/json", |_| "application/problem+json");
+    let retry_after = problem.and_then(Problem::retry_after);
+    let allow = problem.and_then(Problem::allow);
+
+    let mut response = Response::new(answer.unwrap_or_else(|problem| json::problem(&problem)));
+    *response.status_mut() = status;
+    response.extensions_mut().insert(report);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(seconds) = retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(methods) = allow {
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
+    }
+    response
+}
+
+/// The answer to `OPTIONS`, where the host has not answered it as a preflight.
+fn options(allow: &'static str) -> Response<Bytes> {
+    let mut response = respond(Ok(Bytes::new()), Report::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().remove(CONTENT_TYPE);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}

@@ -1,0 +1,166 @@
+//! What is answered when something is wrong: RFC 9457 problem documents, each with a stable code.
+
+use http::StatusCode;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::{service::Refusal, store::StoreError};
+
+/// What clients act on. A code never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is what its name says; docs/API.md has the table")]
+pub enum Code {
+    MalformedBody,
+    MalformedQuery,
+    MissingMessage,
+    InvalidMessage,
+    InvalidNick,
+    InvalidChannel,
+    InvalidKey,
+    InvalidCursor,
+    InvalidLast,
+    InvalidBefore,
+    InvalidWait,
+    InvalidLimit,
+    RepeatedParameter,
+    ConflictingParameters,
+    NotFound,
+    MethodNotAllowed,
+    NothingPublished,
+    MessageTooLarge,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    KeyReused,
+    TooManyHolds,
+    Internal,
+    StoreBusy,
+    StoreUnreachable,
+    StoreFull,
+    Stopping,
+}
+
+impl Code {
+    /// The code as clients see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.facts().1
+    }
+
+    /// Its status, its name on the wire, and after how many seconds it is worth trying again.
+    fn facts(self) -> (StatusCode, &'static str, Option<u32>) {
+        use StatusCode as S;
+        match self {
+            Self::MalformedBody => (S::BAD_REQUEST, "malformed_body", None),
+            Self::MalformedQuery => (S::BAD_REQUEST, "malformed_query", None),
+            Self::MissingMessage => (S::BAD_REQUEST, "missing_message", None),
+            Self::InvalidMessage => (S::BAD_REQUEST, "invalid_message", None),
+            Self::InvalidNick => (S::BAD_REQUEST, "invalid_nick", None),
+            Self::InvalidChannel => (S::BAD_REQUEST, "invalid_channel", None),
+            Self::InvalidKey => (S::BAD_REQUEST, "invalid_key", None),
+            Self::InvalidCursor => (S::BAD_REQUEST, "invalid_cursor", None),
+            Self::InvalidLast => (S::BAD_REQUEST, "invalid_last", None),
+            Self::InvalidBefore => (S::BAD_REQUEST, "invalid_before", None),
+            Self::InvalidWait => (S::BAD_REQUEST, "invalid_wait", None),
+            Self::InvalidLimit => (S::BAD_REQUEST, "invalid_limit", None),
+            Self::RepeatedParameter => (S::BAD_REQUEST, "repeated_parameter", None),
+            Self::ConflictingParameters => (S::BAD_REQUEST, "conflicting_parameters", None),
+            Self::NotFound => (S::NOT_FOUND, "not_found", None),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", None),
+            Self::NothingPublished => (S::CONFLICT, "nothing_published", None),
+            Self::MessageTooLarge => (S::PAYLOAD_TOO_LARGE, "message_too_large", None),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", None),
+            Self::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", None),
+            Self::KeyReused => (S::UNPROCESSABLE_ENTITY, "key_reused", None),
+            Self::TooManyHolds => (S::TOO_MANY_REQUESTS, "too_many_holds", Some(5)),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", None),
+            Self::StoreBusy => (S::SERVICE_UNAVAILABLE, "store_busy", Some(1)),
+            Self::StoreUnreachable => (S::SERVICE_UNAVAILABLE, "store_unreachable", Some(2)),
+            Self::StoreFull => (S::SERVICE_UNAVAILABLE, "store_full", Some(60)),
+            Self::Stopping => (S::SERVICE_UNAVAILABLE, "stopping", Some(1)),
+        }
+    }
+}
+
+/// One thing that is wrong, and what would have been right, in a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    /// The methods that the path takes, where the request had another one.
+    allow: Option<&'static str>,
+}
+
+impl Problem {
+    /// A problem with this code. `detail` is for people: what was wrong, and what is allowed.
+    #[must_use]
+    pub fn new(code: Code, detail: impl ToString) -> Self {
+        Self { code, detail: detail.to_string(), allow: None }
+    }
+
+    /// The path takes other methods: `allow`, as the header has them.
+    #[must_use]
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("this path takes {allow}");
+        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
+    }
+
+    /// There is nothing at this path.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::new(Code::NotFound, "there is nothing here; POST /pub publishes and GET /sub subscribes")
+    }
+
+    /// A hold without a cursor ran out. Clients of that protocol take it for an error and ask again.
+    pub(super) fn nothing_published() -> Self {
+        Self::new(Code::NothingPublished, "nothing was published meanwhile; ask again")
+    }
+
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.code.facts().0
+    }
+
+    pub(super) fn retry_after(&self) -> Option<u32> {
+        self.code.facts().2
+    }
+
+    pub(super) fn allow(&self) -> Option<&'static str> {
+        self.allow
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal {
+            Refusal::Stopping => Code::Stopping,
+            Refusal::TooManyHolds(_) => Code::TooManyHolds,
+            Refusal::Store(StoreError::Busy) => Code::StoreBusy,
+            Refusal::Store(StoreError::NoAnswer) => Code::StoreUnreachable,
+            Refusal::Store(StoreError::KeyReused) => Code::KeyReused,
+            Refusal::Store(StoreError::Full(_)) => Code::StoreFull,
+            // What is wrong inside is for the log, not for the client.
+            Refusal::Store(StoreError::Corrupt) => {
+                return Self::new(Code::Internal, "something went wrong here");
+            }
+        };
+        Self::new(code, refusal)
+    }
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (status, code, retry_after) = self.code.facts();
+        let mut document = serializer.serialize_map(None)?;
+        document.serialize_entry("type", "about:blank")?;
+        document.serialize_entry("title", status.canonical_reason().unwrap_or_default())?;
+        document.serialize_entry("status", &status.as_u16())?;
+        document.serialize_entry("detail", &self.detail)?;
+        document.serialize_entry("code", code)?;
+        if let Some(seconds) = retry_after {
+            document.serialize_entry("retry_after", &seconds)?;
+        }
+        document.end()
+    }
+}

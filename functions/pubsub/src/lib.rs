@@ -1,0 +1,38 @@
+//! Publish/subscribe over plain HTTP long polling: all of it that is neither a host nor a database.
+//!
+//! # The walk of one message
+//!
+//! From the publisher's socket to the log, and back to a subscriber who waits:
+//!
+//!  1. The host accepts the request and hands it, as `http` types, to [`api::Api::publish`].
+//!  2. `api::body::collect` reads the body, within its maximum and its time.
+//!  3. `api::form::fields` or `api::json::fields` finds the four fields; `api::publish::parse` makes
+//!     them a [`channel::Channel`], a [`message::Draft`] and perhaps a [`message::Key`].
+//!  4. [`service::Service::publish`] lets it in unless the process is stopping.
+//!  5. [`store::Store::append`] gives it an offset and makes it durable. Once this has returned, it is published.
+//!  6. [`store::Store::next`], at which the channel's follower stands, returns it in a [`batch::Batch`].
+//!  7. `follow::Follower::run` shows the batch to all holds at once.
+//!  8. [`service::Service::subscribe`], each subscriber's hold, wakes; [`batch::Batch::following`] says which
+//!     part of the batch stands after its cursor.
+//!  9. [`batch::Batch::encoded`] is the answer's body, encoded by the first hold and shared by the others.
+//! 10. [`api::Api::subscribe`] puts the headers on, and the host writes it out.
+//!
+//! A subscriber who comes later takes the same way from step 8, with [`store::Store::read`] for 6 and 7.
+//!
+//! # Who may know whom
+//!
+//! `limits` and `clock` know nobody; the values (`channel`, `message`, `cursor`, `batch`) know `limits`;
+//! `store` knows the values; `memory` and `follow` know all of these; `service` knows no store but the
+//! trait; `api` knows `service` and is the only module that knows a status code. A test holds these.
+
+pub mod api;
+pub mod batch;
+pub mod channel;
+pub mod clock;
+pub mod cursor;
+pub mod follow;
+pub mod limits;
+pub mod memory;
+pub mod message;
+pub mod service;
+pub mod store;

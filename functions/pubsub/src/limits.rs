@@ -1,0 +1,172 @@
+//! Every maximum, with the arithmetic that led to it.
+//!
+//! The constants are part of the wire contract: a client may rely on them. Those in [`Limits`] are a host's own
+//! and can be set from the environment.
+
+use std::time::Duration;
+
+/// A message's text, in bytes of UTF-8.
+pub const TEXT_BYTES_MAX: usize = 32 * 1024;
+
+/// A nickname, in Unicode scalar values.
+pub const NICK_CHARS_MAX: usize = 64;
+
+/// A channel's name, in ASCII characters.
+pub const CHANNEL_CHARS_MAX: usize = 64;
+
+/// An idempotency key, in ASCII characters.
+pub const KEY_CHARS_MAX: usize = 64;
+
+/// A request's body, in bytes. A full text all written as `\u00XX` is 6 × 32,768 = 196,608; the rest of the object
+/// needs less than 2 KiB.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// How much of a body that is too large is still read, and thrown away, so that its sender comes to read the
+/// answer: four times what is allowed.
+pub const BODY_DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+
+/// How long a body may take to arrive. At the maximum size that is 26 KB/s.
+pub const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Messages in one answer.
+pub const BATCH_MESSAGES_MAX: usize = 100;
+
+/// The messages of one answer, encoded, in bytes. The largest message alone is 197 KB, so at least two always fit.
+pub const BATCH_BYTES_MAX: usize = 512 * 1024;
+
+/// How long a poll is held: an HTTP API gives up after 30 s, less 5 s for the first look and a slow network.
+pub const WAIT_MAX: Duration = Duration::from_secs(25);
+
+/// Epochs and offsets are below this, so that they fit a signed 64-bit number in any language.
+pub const NUMBER_BOUND: u64 = 1 << 63;
+
+/// What a message costs in memory besides its text, nickname and key, in bytes: about 100 for the message, 40 for its
+/// place in the log, 60 for its key's place and 50 for the allocator.
+pub const MESSAGE_OVERHEAD_BYTES: usize = 256;
+
+/// How long a message is kept where nobody says otherwise.
+pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A log is forgotten when it has been silent for the retention and this much longer.
+pub const SILENCE_MARGIN: Duration = Duration::from_secs(60 * 60);
+
+/// A follower goes on for so long without a hold: one delivery empties it, and the herd that polls again must find it.
+pub const FOLLOWER_IDLE: Duration = Duration::from_secs(1);
+
+/// The longest of the growing pauses between two looks of one hold at a store that fails.
+pub const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The maxima of one process. Each is set by `LINGER_` and its name in capitals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages that the memory store keeps for one channel; beyond that the oldest go.
+    pub channel_messages_max: usize,
+    /// Bytes that the memory store keeps for one channel; beyond that the oldest go. 64 MiB is 2,000 full messages.
+    pub channel_bytes_max: usize,
+    /// Bytes of the memory store; beyond that nothing is taken. Four full channels.
+    pub bytes_max: usize,
+    /// Channels of the memory store. An empty log is about 300 bytes, so these are 3 MB.
+    pub channels_max: usize,
+    /// Idempotency keys of the memory store. At most 64 bytes and a message each.
+    pub keys_max: usize,
+    /// Polls held at once. One is a task of about 5 KB and a connection of about 10 KB: 300 MB.
+    pub holds_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            channel_messages_max: 100_000,
+            channel_bytes_max: 64 << 20,
+            bytes_max: 256 << 20,
+            channels_max: 10_000,
+            keys_max: 200_000,
+            holds_max: 20_000,
+        }
+    }
+}
+
+/// A setting that is no such thing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSetting {
+    /// A maximum that is not a positive whole number.
+    #[error("{name} is {value:?}; it must be a whole number from 1 to {}", u32::MAX)]
+    Maximum {
+        /// The variable.
+        name: &'static str,
+        /// What it said.
+        value: String,
+    },
+    /// A length of time that can't be read, or is out of range.
+    #[error("must be a time from 1s to 3650d, such as 3s, 24h or a number of seconds")]
+    Duration,
+}
+
+impl Limits {
+    /// The defaults, with what the environment says instead. `lookup` gives a variable's value.
+    ///
+    /// # Errors
+    /// [`InvalidSetting::Maximum`] when a variable is set to something else than a positive whole number.
+    pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, InvalidSetting> {
+        let mut limits = Self::default();
+        for (name, maximum) in [
+            ("LINGER_CHANNEL_MESSAGES_MAX", &mut limits.channel_messages_max),
+            ("LINGER_CHANNEL_BYTES_MAX", &mut limits.channel_bytes_max),
+            ("LINGER_BYTES_MAX", &mut limits.bytes_max),
+            ("LINGER_CHANNELS_MAX", &mut limits.channels_max),
+            ("LINGER_KEYS_MAX", &mut limits.keys_max),
+            ("LINGER_HOLDS_MAX", &mut limits.holds_max),
+        ] {
+            let Some(value) = lookup(name) else { continue };
+            *maximum = match value.parse::<u32>() {
+                Ok(number) if number > 0 => number as usize,
+                _ => return Err(InvalidSetting::Maximum { name, value }),
+            };
+        }
+        Ok(limits)
+    }
+}
+
+/// Reads a length of time as people write it: `3s`, `24h`, or a number of seconds.
+///
+/// # Errors
+/// [`InvalidSetting::Duration`] unless it is from one second to ten years.
+pub fn duration(text: &str) -> Result<Duration, InvalidSetting> {
+    let duration = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text).map_err(|_| InvalidSetting::Duration)?,
+    };
+    let range = Duration::from_secs(1)..=Duration::from_secs(3650 * 24 * 60 * 60);
+    range.contains(&duration).then_some(duration).ok_or(InvalidSetting::Duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_changes_a_maximum() {
+        let limits = Limits::from_environment(|name| (name == "LINGER_HOLDS_MAX").then(|| "7".to_owned()));
+        let expected = Limits { holds_max: 7, ..Limits::default() };
+        assert_eq!(limits, Ok(expected));
+    }
+
+    #[test]
+    fn a_maximum_that_is_no_positive_number_is_refused_by_name() {
+        for value in ["0", "-1", "many", "", "1e3", "4294967296"] {
+            let refused = Limits::from_environment(|name| (name == "LINGER_KEYS_MAX").then(|| value.into()));
+            let said = refused.map_err(|error| error.to_string());
+            assert!(said.as_ref().is_err_and(|said| said.starts_with("LINGER_KEYS_MAX is ")), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration("3s"), Ok(Duration::from_secs(3)));
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        for text in ["", "0", "0s", "-1s", "soon", "1ms", "99999999999999999999", "4000d"] {
+            assert_eq!(duration(text), Err(InvalidSetting::Duration), "{text}");
+        }
+    }
+}

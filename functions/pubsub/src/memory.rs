@@ -1,0 +1,403 @@
+//! The store in memory.
+//!
+//! Its offsets are 1, 2, 3 … without gaps. An epoch is the millisecond in which a channel's log began; none is given
+//! twice to one channel, so a cursor from before a restart is seen to be of another log. What is older than the
+//! retention is let go when its log is next touched, and in a sweep over all logs once a minute.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    batch::{Batch, Limit},
+    channel::Channel,
+    clock::Clock,
+    cursor::Cursor,
+    limits::{Limits, MESSAGE_OVERHEAD_BYTES, SILENCE_MARGIN},
+    message::{Draft, Key, Message},
+    store::{Appended, Reply, Start, Store, StoreError},
+};
+
+/// All logs are swept so often while messages come.
+const SWEEP_EVERY_MS: u64 = 60_000;
+
+/// And at most so often when a maximum is reached, lest those who push against it keep the lock.
+const SWEEP_WHEN_FULL_MS: u64 = 1_000;
+
+/// Logs that live as long as the process.
+#[derive(Debug)]
+pub struct Memory {
+    clock: Clock,
+    retention_ms: u64,
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    logs: HashMap<Channel, Log>,
+    /// One for each channel that somebody waits on, whether or not it has a log yet.
+    bells: HashMap<Channel, watch::Sender<()>>,
+    /// What all logs together weigh.
+    load: Load,
+    /// The highest epoch of a forgotten log: a channel that begins anew must get another one.
+    forgotten_epoch: u64,
+    swept_ms: u64,
+}
+
+/// What counts against the maxima of the whole store.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    bytes: usize,
+    keys: usize,
+}
+
+#[derive(Debug)]
+struct Log {
+    epoch: u64,
+    /// The offset just below the oldest entry.
+    base: u64,
+    entries: VecDeque<Entry>,
+    /// Where the message of a key stands. A key lives as long as its message.
+    keys: HashMap<Key, u64>,
+    bytes: usize,
+    spoken_ms: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    message: Arc<Message>,
+    key: Option<Key>,
+    load: Load,
+}
+
+impl Memory {
+    /// An empty store that keeps messages for `retention`, within `limits`.
+    #[must_use]
+    pub fn new(clock: Clock, retention: Duration, limits: Limits) -> Self {
+        Self {
+            clock,
+            retention_ms: u64::try_from(retention.as_millis()).unwrap_or(u64::MAX),
+            limits,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Nothing under this lock waits or runs a caller's code.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time, and the time up to which messages have expired.
+    fn now_and_horizon(&self) -> (u64, u64) {
+        let now = self.clock.unix_ms();
+        (now, now.saturating_sub(self.retention_ms))
+    }
+
+    fn append_now(&self, channel: &Channel, draft: Draft, key: Option<Key>) -> Result<Appended, StoreError> {
+        let (now, horizon) = self.now_and_horizon();
+        let mut state = self.state();
+        state.sweep_after(SWEEP_EVERY_MS, now, horizon);
+        state.expire(channel, horizon);
+        if let Some(appended) = state.repeated(channel, &draft, key.as_ref())? {
+            return Ok(appended);
+        }
+        let load = Load::of(&draft, key.as_ref());
+        let excess = match state.excess(channel, load, &self.limits) {
+            Err(StoreError::Full(_)) if state.sweep_after(SWEEP_WHEN_FULL_MS, now, horizon) => {
+                state.excess(channel, load, &self.limits)?
+            }
+            excess => excess?,
+        };
+        Ok(state.push(channel, draft, key, load, excess, now))
+    }
+
+    fn read_now(&self, state: &mut State, channel: &Channel, start: Start, limit: Limit) -> Batch {
+        let (_, horizon) = self.now_and_horizon();
+        state.expire(channel, horizon);
+        match state.logs.get(channel) {
+            Some(log) => log.read(start, limit),
+            None => read_nothing(start),
+        }
+    }
+}
+
+impl Store for Memory {
+    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended> {
+        Box::pin(async move { self.append_now(channel, draft, key) })
+    }
+
+    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Reply<'a, Batch> {
+        Box::pin(async move { Ok(self.read_now(&mut self.state(), channel, start, limit)) })
+    }
+
+    fn next<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Reply<'a, Batch> {
+        Box::pin(async move {
+            let mut waiter = Waiter::new(self, channel);
+            loop {
+                let batch = self.read_now(&mut self.state(), channel, Start::After(after), Limit::MAX);
+                if !batch.is_empty() {
+                    return Ok(batch);
+                }
+                waiter.rung().await;
+            }
+        })
+    }
+}
+
+/// Somebody who waits on a channel; its bell is there as long as one of them is.
+struct Waiter<'a> {
+    memory: &'a Memory,
+    channel: &'a Channel,
+    bell: Option<watch::Receiver<()>>,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(memory: &'a Memory, channel: &'a Channel) -> Self {
+        let mut state = memory.state();
+        let bell = state.bells.entry(channel.clone()).or_default().subscribe();
+        Self { memory, channel, bell: Some(bell) }
+    }
+
+    /// Returns once the bell has been rung since the last call, or since the waiter came.
+    async fn rung(&mut self) {
+        if let Some(bell) = &mut self.bell {
+            // The bell stays as long as this waiter does.
+            let _ = bell.changed().await;
+        }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut state = self.memory.state();
+        self.bell = None;
+        let deserted = |bell: &watch::Sender<()>| bell.receiver_count() == 0;
+        if state.bells.get(self.channel).is_some_and(deserted) {
+            state.bells.remove(self.channel);
+        }
+    }
+}
+
+impl State {
+    /// Lets go of what has expired in one log.
+    fn expire(&mut self, channel: &Channel, horizon: u64) {
+        if let Some(log) = self.logs.get_mut(channel) {
+            self.load = self.load.minus(log.expire(horizon));
+        }
+    }
+
+    /// Lets go of all that has expired, and of logs that nobody speaks in or waits on, if the last sweep is so long
+    /// ago. Says whether it did.
+    fn sweep_after(&mut self, interval_ms: u64, now: u64, horizon: u64) -> bool {
+        // Also when the clock was set back.
+        if now.abs_diff(self.swept_ms) < interval_ms {
+            return false;
+        }
+        self.swept_ms = now;
+        let margin = u64::try_from(SILENCE_MARGIN.as_millis()).unwrap_or(u64::MAX);
+        let silent_since = horizon.saturating_sub(margin);
+        self.logs.retain(|channel, log| {
+            self.load = self.load.minus(log.expire(horizon));
+            let kept = log.spoken_ms > silent_since || self.bells.contains_key(channel);
+            if !kept {
+                self.forgotten_epoch = self.forgotten_epoch.max(log.epoch);
+            }
+            kept
+        });
+        true
+    }
+
+    /// Where the message of this key stands, if it was appended before.
+    fn repeated(&self, channel: &Channel, draft: &Draft, key: Option<&Key>) -> Result<Option<Appended>, StoreError> {
+        let Some(message) = self.logs.get(channel).and_then(|log| log.with_key(key?)) else {
+            return Ok(None);
+        };
+        if !message.says(draft) {
+            return Err(StoreError::KeyReused);
+        }
+        Ok(Some(Appended { id: message.id(), repeated: true }))
+    }
+
+    /// How many of the log's oldest entries must go for one more of this load, if it may come at all.
+    fn excess(&self, channel: &Channel, load: Load, limits: &Limits) -> Result<usize, StoreError> {
+        if load.bytes > limits.channel_bytes_max {
+            return Err(StoreError::Full("bytes in one channel"));
+        }
+        let log = self.logs.get(channel);
+        if log.is_none() && self.logs.len() >= limits.channels_max {
+            return Err(StoreError::Full("channels"));
+        }
+        let (count, freed) = log.map_or_else(Default::default, |log| log.excess(load, limits));
+        let after = self.load.plus(load).minus(freed);
+        if after.bytes > limits.bytes_max {
+            Err(StoreError::Full("bytes in all channels"))
+        } else if after.keys > limits.keys_max {
+            Err(StoreError::Full("keys"))
+        } else {
+            Ok(count)
+        }
+    }
+
+    fn push(
+        &mut self,
+        channel: &Channel,
+        draft: Draft,
+        key: Option<Key>,
+        load: Load,
+        excess: usize,
+        now: u64,
+    ) -> Appended {
+        let first_epoch = now.max(self.forgotten_epoch + 1);
+        let log = self.logs.entry(channel.clone()).or_insert_with(|| Log::new(first_epoch));
+        for _ in 0..excess {
+            self.load = self.load.minus(log.pop());
+        }
+        let id = Cursor::new(log.epoch, log.last() + 1);
+        if let Some(key) = &key {
+            log.keys.insert(key.clone(), id.offset());
+        }
+        log.entries.push_back(Entry { message: Arc::new(Message::new(id, channel.clone(), draft, now)), key, load });
+        log.bytes += load.bytes;
+        log.spoken_ms = now;
+        self.load = self.load.plus(load);
+        if let Some(bell) = self.bells.get(channel) {
+            bell.send_replace(());
+        }
+        Appended { id, repeated: false }
+    }
+}
+
+impl Log {
+    fn new(epoch: u64) -> Self {
+        Self { epoch, base: 0, entries: VecDeque::new(), keys: HashMap::new(), bytes: 0, spoken_ms: 0 }
+    }
+
+    /// The newest offset given out.
+    fn last(&self) -> u64 {
+        self.base + self.entries.len() as u64
+    }
+
+    fn at(&self, offset: u64) -> Cursor {
+        Cursor::new(self.epoch, offset)
+    }
+
+    /// The message that was appended with a key, while it is retained.
+    fn with_key(&self, key: &Key) -> Option<&Message> {
+        let index = usize::try_from(self.keys.get(key)? - self.base - 1).ok()?;
+        self.entries.get(index).map(|entry| &*entry.message)
+    }
+
+    /// Removes the oldest entry, and its key.
+    fn pop(&mut self) -> Load {
+        let Some(entry) = self.entries.pop_front() else {
+            return Load::default();
+        };
+        self.base += 1;
+        self.bytes -= entry.load.bytes;
+        if let Some(key) = &entry.key {
+            self.keys.remove(key);
+        }
+        entry.load
+    }
+
+    /// Removes what is as old as the horizon, or older.
+    fn expire(&mut self, horizon: u64) -> Load {
+        let mut freed = Load::default();
+        while self.entries.front().is_some_and(|oldest| oldest.message.unix_ms() <= horizon) {
+            freed = freed.plus(self.pop());
+        }
+        if self.entries.is_empty() {
+            self.entries.shrink_to_fit();
+            self.keys.shrink_to_fit();
+        }
+        freed
+    }
+
+    /// How many of the oldest entries must go for one more of this load, and what that frees.
+    fn excess(&self, load: Load, limits: &Limits) -> (usize, Load) {
+        let mut freed = Load::default();
+        for (count, entry) in self.entries.iter().enumerate() {
+            let room = self.entries.len() - count < limits.channel_messages_max
+                && self.bytes - freed.bytes + load.bytes <= limits.channel_bytes_max;
+            if room {
+                return (count, freed);
+            }
+            freed = freed.plus(entry.load);
+        }
+        (self.entries.len(), freed)
+    }
+
+    fn read(&self, start: Start, limit: Limit) -> Batch {
+        let last = self.last();
+        match start {
+            Start::Earliest => self.after(self.at(self.base), self.base, false, limit),
+            Start::Latest => Batch::empty(self.at(last)),
+            Start::Last(count) => {
+                let from = last.saturating_sub(count.get() as u64).max(self.base);
+                self.after(self.at(from), from, false, limit)
+            }
+            Start::After(cursor) => {
+                let foreign = self.is_foreign(cursor);
+                let from = if foreign { 0 } else { cursor.offset() };
+                let missed = foreign || from < self.base;
+                self.after(cursor, from.max(self.base), missed, limit)
+            }
+            Start::Before(cursor) => {
+                let foreign = self.is_foreign(cursor);
+                let below = if foreign { 0 } else { cursor.offset().saturating_sub(1) };
+                let count = usize::try_from(below.saturating_sub(self.base)).unwrap_or(usize::MAX);
+                let oldest_first = self.entries.iter().take(count);
+                let newest_first = oldest_first.rev().map(|entry| Arc::clone(&entry.message));
+                Batch::before(cursor, newest_first, foreign, limit)
+            }
+        }
+    }
+
+    /// Whether a cursor was never given out in this log. Every log begins at the origin.
+    fn is_foreign(&self, cursor: Cursor) -> bool {
+        cursor != Cursor::ORIGIN && (cursor.epoch() != self.epoch || cursor.offset() > self.last())
+    }
+
+    /// What stands above offset `from`, which is not below the base, for somebody who stood at `cursor`.
+    fn after(&self, cursor: Cursor, from: u64, missed: bool, limit: Limit) -> Batch {
+        let skipped = usize::try_from(from - self.base).unwrap_or(usize::MAX);
+        let entries = self.entries.iter().skip(skipped);
+        let messages = entries.map(|entry| Arc::clone(&entry.message));
+        Batch::new(cursor, messages, self.at(self.last()), missed, limit)
+    }
+}
+
+/// Reads a channel that has no log: whoever stood in one has lost it.
+fn read_nothing(start: Start) -> Batch {
+    let (after, cursor) = match start {
+        Start::Before(cursor) => (cursor, cursor),
+        Start::After(cursor) => (cursor, Cursor::ORIGIN),
+        Start::Earliest | Start::Latest | Start::Last(_) => (Cursor::ORIGIN, Cursor::ORIGIN),
+    };
+    Batch::new(after, [], cursor, after != Cursor::ORIGIN, Limit::MAX)
+}
+
+impl Load {
+    fn of(draft: &Draft, key: Option<&Key>) -> Self {
+        let nick = draft.nick.as_ref().map_or(0, |nick| nick.as_str().len());
+        // A key stands twice: with its message and in the map.
+        let key_bytes = key.map_or(0, |key| 2 * key.as_str().len());
+        Self {
+            bytes: draft.text.as_str().len() + nick + key_bytes + MESSAGE_OVERHEAD_BYTES,
+            keys: usize::from(key.is_some()),
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, keys: self.keys + other.keys }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self { bytes: self.bytes - other.bytes, keys: self.keys - other.keys }
+    }
+}

@@ -1,0 +1,73 @@
+//! The emulator: linger on one machine, in one process, over the store in memory.
+
+mod flags;
+mod metrics;
+mod observe;
+mod router;
+mod serve;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::Parser;
+use pubsub::{
+    api::Api,
+    clock::Clock,
+    limits::{InvalidSetting, Limits},
+    memory::Memory,
+    service::Service,
+};
+
+use crate::{flags::Flags, metrics::Metrics, serve::Server};
+
+/// Why the emulator did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    #[error("there is no page at {0}: --static-dir must be a folder with index.html")]
+    Page(String),
+    #[error("can't listen on {address}: {error}")]
+    Listen { address: String, error: io::Error },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    flags.log_format.start();
+    match run(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody reads it where standard error is closed.
+            let _ = writeln!(io::stderr(), "linger: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: &Flags) -> Result<(), Failure> {
+    let limits = Limits::from_environment(|name| std::env::var(name).ok())?;
+    if !flags.static_dir.join("index.html").is_file() {
+        return Err(Failure::Page(flags.static_dir.display().to_string()));
+    }
+    let holds_max = limits.holds_max;
+    let store = Memory::new(Clock::System, flags.retention, limits);
+    let service = Arc::new(Service::new(Arc::new(store), holds_max));
+    let api = Api::new(Arc::clone(&service), flags.wait_max);
+    let router = router::router(flags, api, Arc::new(Metrics::new(Arc::clone(&service))));
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let server = Server::bind(&flags.host, flags.port).await.map_err(|error| {
+            let address = format!("{}:{}", flags.host, flags.port);
+            Failure::Listen { address, error }
+        })?;
+        writeln!(io::stdout(), "linger is at http://{}", server.address()?)?;
+        server.run(router, || service.close()).await?;
+        Ok(())
+    })
+}

@@ -1,0 +1,62 @@
+//! The process's counters, as Prometheus reads them.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use pubsub::{api::Code, service::Service};
+
+/// How the text of `/metrics` is written.
+pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What `/metrics` shows.
+pub(crate) struct Metrics {
+    service: Arc<Service>,
+    errors: Family<Error, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Error {
+    code: &'static str,
+}
+
+impl Metrics {
+    pub(crate) fn new(service: Arc<Service>) -> Self {
+        let errors = Family::default();
+        Self { service, errors }
+    }
+
+    /// Counts a problem that was answered.
+    pub(crate) fn count_error(&self, code: Code) {
+        let code = code.as_str();
+        self.errors.get_or_create(&Error { code }).inc();
+    }
+
+    /// The text of `/metrics`. What the service counts is asked for now; the encoder adds `_total` to counters.
+    pub(crate) fn text(&self) -> String {
+        let stats = self.service.stats();
+        let mut registry = Registry::with_prefix("linger");
+        let mut gauge = |name: &str, help: &str, value: usize| {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        };
+        gauge("holds", "Polls held now", stats.holds);
+        gauge("followers", "Channels followed now", stats.followers);
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let counter: Counter = Counter::default();
+            counter.inc_by(value);
+            registry.register(name, help, counter);
+        };
+        counter("published", "Messages published, repeats not counted", stats.published);
+        counter("delivered", "Messages in answers", stats.delivered);
+        registry.register("errors", "Problems answered", self.errors.clone());
+        let mut written = String::new();
+        // A string takes whatever is written.
+        let _ = text::encode(&mut written, &registry);
+        written
+    }
+}

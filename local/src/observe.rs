@@ -1,0 +1,81 @@
+//! What happens around every request: its id, its log line, its counters.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header::X_CONTENT_TYPE_OPTIONS};
+use pubsub::{api::Report, clock};
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+
+/// The header with which an answer names its request.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives a request its id, whatever id came with it, and logs it when it ends.
+pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    let mut line = Line {
+        id: request_id(),
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        begun: clock::now(),
+        status: None,
+        report: Report::default(),
+    };
+    let mut response = next.run(request).await;
+    line.status = Some(response.status());
+    line.report = response.extensions_mut().remove().unwrap_or_default();
+    if let Some(code) = line.report.code {
+        metrics.count_error(code);
+    }
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::try_from(line.id.as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// Written when it is dropped, since a request also ends when its client goes away.
+struct Line {
+    id: String,
+    method: Method,
+    path: String,
+    begun: Instant,
+    status: Option<StatusCode>,
+    report: Report,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        tracing::info!(
+            id = self.id,
+            method = %self.method,
+            path = self.path,
+            channel = self.report.channel.as_ref().map(|channel| channel.as_str()),
+            status = self.status.map(|status| status.as_u16()),
+            code = self.report.code.map(|code| code.as_str()),
+            messages = self.report.messages,
+            ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "{}",
+            if self.status.is_some() { "answered" } else { "client left" },
+        );
+    }
+}
+
+/// Unlike any other of this process, and most likely of any other.
+fn request_id() -> String {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("{:016x}-{}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,67 @@
+//! Which path leads where.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    middleware,
+    response::Response,
+    routing::{any, get},
+};
+use http::{
+    HeaderName, HeaderValue, Method,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+};
+use pubsub::api::{self, Api, Problem};
+use tower_http::{cors::CorsLayer, services::ServeDir, set_header::SetResponseHeaderLayer};
+
+use crate::{
+    flags::Flags,
+    metrics::{self, Metrics},
+    observe::{REQUEST_ID, observe},
+};
+
+/// The API, the page, and what is for whoever runs it.
+pub(crate) fn router(flags: &Flags, api: Api, metrics: Arc<Metrics>) -> Router {
+    let endpoints = Router::new()
+        .route("/pub", any(async |State(api): State<Arc<Api>>, request| api.publish(request).await.map(Body::from)))
+        .route("/sub", any(async |State(api): State<Arc<Api>>, request| api.subscribe(request).await.map(Body::from)))
+        .with_state(Arc::new(api));
+    let operations = Router::new()
+        .route("/healthz", get(([(CONTENT_TYPE, "application/json")], r#"{"status":"ok"}"#)))
+        .route(
+            "/metrics",
+            get(async |State(metrics): State<Arc<Metrics>>| ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics.text())),
+        )
+        .method_not_allowed_fallback(nothing_here)
+        .with_state(Arc::clone(&metrics));
+    let files = ServeDir::new(&flags.static_dir).call_fallback_on_method_not_allowed(true).fallback(any(nothing_here));
+    let no_cache = HeaderValue::from_static("no-cache");
+    let page =
+        Router::new().fallback_service(files).layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, no_cache));
+    let mut router = page.merge(endpoints).merge(operations);
+    if !flags.allowed_origins.is_empty() {
+        router = router.layer(cors(&flags.allowed_origins));
+    }
+    router.layer(middleware::from_fn_with_state(metrics, observe))
+}
+
+async fn nothing_here(method: Method) -> Response {
+    let problem = match method {
+        Method::GET | Method::HEAD => Problem::not_found(),
+        _ => Problem::method_not_allowed("GET, HEAD"),
+    };
+    api::refuse(problem).map(Body::from)
+}
+
+/// Lets pages of these origins use the API. Publishing a form needs no preflight; JSON, or a key in the header, does.
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(origins.to_vec())
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
+        .expose_headers([RETRY_AFTER, REQUEST_ID])
+        .max_age(Duration::from_secs(7200))
+}
