@@ -66,7 +66,7 @@ impl Drop for Line {
             status = self.status.map(|status| status.as_u16()),
             code = self.report.code.map(|code| code.as_str()),
             messages = self.report.messages,
-            ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ms = clock::millis(self.begun.elapsed()),
             "{}",
             if self.status.is_some() { "answered" } else { "client left" },
         );

@@ -166,3 +166,141 @@ fn fitting(messages: &mut std::iter::Peekable<impl Iterator<Item = Arc<Message>>
     }
     taken
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        channel::Channel,
+        message::{Draft, Text},
+    };
+    use proptest::prelude::*;
+
+    const EPOCH: u64 = 7;
+
+    fn at(offset: u64) -> Cursor {
+        Cursor::new(EPOCH, offset)
+    }
+
+    fn message(offset: u64, bytes: usize) -> Arc<Message> {
+        let text = Text::parse("x".repeat(bytes)).unwrap();
+        Arc::new(Message::new(at(offset), Channel::default(), Draft { nick: None, text }, 0))
+    }
+
+    fn offsets(batch: &Batch) -> Vec<u64> {
+        batch.messages().iter().map(|message| message.id().offset()).collect()
+    }
+
+    /// After 4: messages at 5, 6 and 8, a filler at 7 and at 9.
+    fn batch(missed: bool) -> Arc<Batch> {
+        Arc::new(Batch::new(at(4), [5, 6, 8].map(|offset| message(offset, 1)), at(9), missed, Limit::MAX))
+    }
+
+    #[test]
+    fn a_batch_ends_at_its_end_unless_it_was_cut_off() {
+        let limit = |number| Limit::clamped(number).unwrap();
+        let cut = |number| Batch::new(at(4), [5, 6].map(|offset| message(offset, 1)), at(9), false, limit(number));
+        assert_eq!(cut(1).cursor(), at(5));
+        assert_eq!(cut(2).cursor(), at(9));
+    }
+
+    #[test]
+    fn the_largest_message_is_never_too_large_alone() {
+        let full = [5, 6, 7].map(|offset| {
+            let text = Text::parse("\u{1}".repeat(32_768)).unwrap();
+            Arc::new(Message::new(at(offset), Channel::default(), Draft { nick: None, text }, 0))
+        });
+        let batch = Batch::new(at(4), full, at(7), false, Limit::MAX);
+        assert_eq!(offsets(&batch), [5, 6], "two of 197 KB fit 512 KiB, three do not");
+        assert_eq!(batch.cursor(), at(6));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn a_batch_is_the_longest_piece_that_fits(
+            sizes in prop::collection::vec(1..32_769_usize, 0..120), limit in 1..=100_u64, missed: bool
+        ) {
+            let messages: Vec<_> = (1..).zip(&sizes).map(|(offset, bytes)| message(offset, *bytes)).collect();
+            let end = at(messages.len() as u64);
+            let limit = Limit::clamped(limit).unwrap();
+            let batch = Batch::new(at(0), messages.clone(), end, missed, limit);
+
+            let count = batch.messages().len();
+            prop_assert_eq!(batch.messages(), &messages[..count]);
+            let ends_at = messages[..count].last().map_or(end, |last| last.id());
+            prop_assert_eq!(batch.cursor(), if count == messages.len() { end } else { ends_at });
+            let size = |count: usize| messages[..count].iter().map(|m| m.encoded_len() + 1).sum::<usize>();
+            prop_assert!(count <= limit.get() && (count <= 1 || size(count) <= BATCH_BYTES_MAX));
+            let whole = count == messages.len() || count == limit.get();
+            prop_assert!(whole || size(count + 1) > BATCH_BYTES_MAX);
+            prop_assert!(batch.encoded().len() < BATCH_BYTES_MAX + 200);
+
+            let backwards = Batch::before(end, messages.iter().rev().cloned(), missed, limit);
+            let from = messages.len() - backwards.messages().len();
+            prop_assert_eq!(backwards.messages(), &messages[from..]);
+            prop_assert_eq!(backwards.after(), at(from as u64));
+        }
+
+        #[test]
+        fn whoever_follows_batches_gets_every_message_once(
+            gaps in prop::collection::vec(1..4_u64, 1..20), limits in prop::collection::vec(1..5_u64, 40)
+        ) {
+            let ids: Vec<_> = gaps.iter().scan(4, |id, gap| { *id += gap; Some(*id) }).collect();
+            let end = at(ids.last().unwrap() + 2);
+            let batch = Arc::new(Batch::new(at(4), ids.iter().map(|id| message(*id, 1)), end, false, Limit::MAX));
+            let (mut cursor, mut got) = (at(4), Vec::new());
+            for limit in limits {
+                if let Following::Batch(part) = batch.following(cursor, Limit::clamped(limit).unwrap()) {
+                    got.extend(offsets(&part));
+                    cursor = part.cursor();
+                }
+            }
+            prop_assert_eq!(got, ids);
+            prop_assert_eq!(cursor, end);
+        }
+    }
+
+    #[test]
+    fn a_batch_serves_whom_it_can() {
+        let served = |batch: &Arc<Batch>, cursor: Cursor| match batch.following(cursor, Limit::MAX) {
+            Following::Batch(part) => Some(offsets(&part)),
+            Following::NothingYet => Some(vec![]),
+            Following::Unknown => None,
+        };
+        let plain = batch(false);
+        assert_eq!(served(&plain, at(3)), None, "what stands at 4 is not in it");
+        assert_eq!(served(&plain, at(4)), Some(vec![5, 6, 8]));
+        assert_eq!(served(&plain, at(5)), Some(vec![6, 8]));
+        assert_eq!(served(&plain, at(7)), Some(vec![8]), "a filler's offset is a position too");
+        for ahead in [9, 10] {
+            assert_eq!(served(&plain, at(ahead)), Some(vec![]));
+        }
+        assert_eq!(served(&plain, Cursor::new(EPOCH + 1, 5)), None);
+
+        let missed = batch(true);
+        assert_eq!(served(&missed, at(4)), Some(vec![5, 6, 8]));
+        assert_eq!(served(&missed, at(5)), None, "whether this one missed something only the store knows");
+        assert_eq!(served(&missed, at(9)), Some(vec![]));
+    }
+
+    #[test]
+    fn a_batch_over_two_logs_serves_only_whom_it_was_made_for() {
+        let old = Cursor::new(1, 5);
+        let batch = Arc::new(Batch::new(old, [1, 2].map(|offset| message(offset, 1)), at(2), true, Limit::MAX));
+        let Following::Batch(whole) = batch.following(old, Limit::MAX) else { panic!("it was made for them") };
+        assert!(Arc::ptr_eq(&whole, &batch));
+        assert!(matches!(batch.following(at(1), Limit::MAX), Following::Unknown));
+        assert!(matches!(batch.following(at(2), Limit::MAX), Following::NothingYet));
+        let Following::Batch(first) = batch.following(old, Limit::ONE) else { panic!("one of two") };
+        assert!(first.missed() && first.cursor() == at(1));
+    }
+
+    #[test]
+    fn a_batch_is_encoded_once() {
+        let batch = batch(false);
+        assert_eq!(batch.encoded().as_ptr(), batch.encoded().as_ptr());
+        assert_eq!(&Batch::empty(at(4)).encoded()[..], br#"{"messages":[],"cursor":"7-4","missed":false}"#);
+    }
+}

@@ -1,38 +1,58 @@
 //! The only place where time is read.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
 use tokio::time::Instant;
 
-/// The wall clock, for what people see and for retention. Order and identity never rest on it.
+/// The wall clock, for what people see and for retention. Order and identity never rest on it. Clones are one clock.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The operating system's.
     System,
-    /// Tokio's clock, for tests that pause it: it read `unix_ms` at `origin` and goes on from there.
+    /// One that tests set: it goes on as Tokio's does, which can be paused.
     Virtual {
-        /// When the clock was set.
+        /// When the clock was made.
         origin: Instant,
         /// What it was set to, in milliseconds since 1970.
-        unix_ms: u64,
+        unix_ms: Arc<AtomicU64>,
     },
 }
 
 impl Clock {
-    /// A clock that reads `unix_ms` now and goes on as Tokio's does.
+    /// A clock that reads `unix_ms` now.
     #[must_use]
     pub fn starting_at(unix_ms: u64) -> Self {
-        Self::Virtual { origin: now(), unix_ms }
+        Self::Virtual { origin: now(), unix_ms: Arc::new(AtomicU64::new(unix_ms)) }
     }
 
     /// Milliseconds since 1970; 0 for a clock that stands before it.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place")]
     pub fn unix_ms(&self) -> u64 {
-        let (since, base) = match self {
-            Self::System => (std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default(), 0),
-            Self::Virtual { origin, unix_ms } => (now() - *origin, *unix_ms),
-        };
-        base + u64::try_from(since.as_millis()).unwrap_or(u64::MAX / 2)
+        match self {
+            Self::System => millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
+            Self::Virtual { origin, unix_ms } => unix_ms.load(Relaxed) + millis(now() - *origin),
+        }
     }
+
+    /// Sets a virtual clock forward; the system's goes its own way.
+    pub fn advance(&self, by: Duration) {
+        if let Self::Virtual { unix_ms, .. } = self {
+            unix_ms.fetch_add(millis(by), Relaxed);
+        }
+    }
+}
+
+/// A duration in whole milliseconds. Half of what fits, so that adding two is safe.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(u64::MAX / 2)
 }
 
 /// The monotonic clock, for deadlines and idle times.

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::{
     batch::{Batch, Limit},
     channel::Channel,
-    clock::Clock,
+    clock::{Clock, millis},
     cursor::Cursor,
     limits::{Limits, MESSAGE_OVERHEAD_BYTES, SILENCE_MARGIN},
     message::{Draft, Key, Message},
@@ -79,12 +79,7 @@ impl Memory {
     /// An empty store that keeps messages for `retention`, within `limits`.
     #[must_use]
     pub fn new(clock: Clock, retention: Duration, limits: Limits) -> Self {
-        Self {
-            clock,
-            retention_ms: u64::try_from(retention.as_millis()).unwrap_or(u64::MAX),
-            limits,
-            state: Mutex::default(),
-        }
+        Self { clock, retention_ms: millis(retention), limits, state: Mutex::default() }
     }
 
     /// Nothing under this lock waits or runs a caller's code.
@@ -199,8 +194,7 @@ impl State {
             return false;
         }
         self.swept_ms = now;
-        let margin = u64::try_from(SILENCE_MARGIN.as_millis()).unwrap_or(u64::MAX);
-        let silent_since = horizon.saturating_sub(margin);
+        let silent_since = horizon.saturating_sub(millis(SILENCE_MARGIN));
         self.logs.retain(|channel, log| {
             self.load = self.load.minus(log.expire(horizon));
             let kept = log.spoken_ms > silent_since || self.bells.contains_key(channel);
@@ -399,5 +393,138 @@ impl Load {
 
     fn minus(self, other: Self) -> Self {
         Self { bytes: self.bytes - other.bytes, keys: self.keys - other.keys }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Text;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    struct Bench {
+        memory: Memory,
+        clock: Clock,
+    }
+
+    fn bench(limits: Limits) -> Bench {
+        let clock = Clock::starting_at(1_000_000_000_000);
+        Bench { memory: Memory::new(clock.clone(), 24 * HOUR, limits), clock }
+    }
+
+    impl Bench {
+        fn append(&self, channel: &str, text: &str, key: Option<&str>) -> Result<Cursor, StoreError> {
+            let draft = Draft { nick: None, text: Text::parse(text.to_owned()).unwrap() };
+            let key = key.map(|key| Key::parse(key.as_bytes()).unwrap());
+            let channel = Channel::parse(channel).unwrap();
+            self.memory.append_now(&channel, draft, key).map(|appended| appended.id)
+        }
+
+        fn read(&self, channel: &str, start: Start) -> Batch {
+            let channel = Channel::parse(channel).unwrap();
+            self.memory.read_now(&mut self.memory.state(), &channel, start, Limit::MAX)
+        }
+
+        fn texts(&self, channel: &str) -> Vec<String> {
+            let batch = self.read(channel, Start::Earliest);
+            batch.messages().iter().map(|message| message.text().as_str().to_owned()).collect()
+        }
+
+        /// What is counted, counted anew.
+        fn check_load(&self) {
+            let state = self.memory.state();
+            let entries = || state.logs.values().flat_map(|log| &log.entries);
+            assert_eq!(state.load.bytes, entries().map(|entry| entry.load.bytes).sum::<usize>());
+            assert_eq!(state.load.keys, entries().filter(|entry| entry.key.is_some()).count());
+            assert_eq!(state.load.keys, state.logs.values().map(|log| log.keys.len()).sum::<usize>());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_go_when_a_channel_is_full_and_that_shows_as_missed() {
+        let bench = bench(Limits { channel_messages_max: 3, ..Limits::default() });
+        let ids: Vec<_> = ["a", "b", "c", "d"].map(|text| bench.append("x", text, Some(text)).unwrap()).into();
+        assert_eq!(bench.texts("x"), ["b", "c", "d"]);
+        assert!(bench.read("x", Start::After(Cursor::new(ids[0].epoch(), 0))).missed());
+        assert!(!bench.read("x", Start::After(ids[0])).missed());
+        bench.check_load();
+    }
+
+    #[tokio::test]
+    async fn a_channel_has_at_most_so_many_bytes() {
+        let room_for_two = 2 * (MESSAGE_OVERHEAD_BYTES + 10);
+        let bench = bench(Limits { channel_bytes_max: room_for_two, ..Limits::default() });
+        for text in ["0123456789", "abcdefghij", "ABCDEFGHIJ"] {
+            bench.append("x", text, None).unwrap();
+        }
+        assert_eq!(bench.texts("x"), ["abcdefghij", "ABCDEFGHIJ"]);
+        bench.append("x", "as long as the two before it", None).unwrap();
+        assert_eq!(bench.texts("x").len(), 1);
+        let too_large = bench.append("x", &"x".repeat(room_for_two), None);
+        assert_eq!(too_large, Err(StoreError::Full("bytes in one channel")));
+        assert_eq!(bench.texts("x").len(), 1, "what is refused changes nothing");
+        bench.check_load();
+    }
+
+    #[tokio::test]
+    async fn a_full_store_refuses_and_nobody_elses_messages_go() {
+        let limits = Limits { bytes_max: 3 * (MESSAGE_OVERHEAD_BYTES + 1), channels_max: 2, ..Limits::default() };
+        let bench = bench(limits);
+        bench.append("x", "a", None).unwrap();
+        bench.append("y", "b", None).unwrap();
+        assert_eq!(bench.append("z", "c", None), Err(StoreError::Full("channels")));
+        bench.append("y", "c", None).unwrap();
+        assert_eq!(bench.append("y", "d", None), Err(StoreError::Full("bytes in all channels")));
+        assert_eq!((bench.texts("x"), bench.texts("y")), (vec!["a".into()], vec!["b".into(), "c".into()]));
+        bench.clock.advance(24 * HOUR);
+        bench.append("y", "d", None).expect("what has expired in other channels makes room");
+        bench.check_load();
+    }
+
+    #[tokio::test]
+    async fn keys_have_a_maximum_and_go_with_their_messages() {
+        let bench = bench(Limits { keys_max: 2, ..Limits::default() });
+        let first = bench.append("x", "a", Some("k1")).unwrap();
+        bench.append("y", "b", Some("k1")).expect("a key belongs to its channel");
+        assert_eq!(bench.append("x", "c", Some("k2")), Err(StoreError::Full("keys")));
+        assert_eq!(bench.append("x", "a", Some("k1")), Ok(first));
+        assert_eq!(bench.append("x", "b", Some("k1")), Err(StoreError::KeyReused));
+        bench.clock.advance(24 * HOUR);
+        let again = bench.append("x", "a", Some("k1")).unwrap();
+        assert_ne!(again, first, "its message has expired");
+        bench.check_load();
+    }
+
+    #[tokio::test]
+    async fn a_silent_channel_is_forgotten_and_begins_another_log() {
+        let bench = bench(Limits { channels_max: 1, ..Limits::default() });
+        let first = bench.append("x", "a", None).unwrap();
+        bench.clock.advance(25 * HOUR);
+        bench.append("y", "b", None).expect("x has made room");
+        let lost = bench.read("x", Start::After(first));
+        assert!(lost.missed() && lost.cursor() == Cursor::ORIGIN);
+        let Clock::Virtual { unix_ms, .. } = &bench.clock else { unreachable!() };
+        unix_ms.fetch_sub(25 * 3_600_000, std::sync::atomic::Ordering::Relaxed);
+        bench.memory.state().logs.clear();
+        let second = bench.append("x", "c", None).unwrap();
+        assert!(second.epoch() > first.epoch(), "also with the clock set back, no epoch comes twice");
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_somebody_waits_on_is_not_forgotten() {
+        let bench = bench(Limits::default());
+        let channel = Channel::parse("x").unwrap();
+        let first = bench.append("x", "a", None).unwrap();
+        let mut waiting = bench.memory.next(&channel, first);
+        let polled = tokio::time::timeout(Duration::from_millis(1), waiting.as_mut()).await;
+        assert!(polled.is_err(), "nothing has come");
+        bench.clock.advance(26 * HOUR);
+        bench.append("y", "b", None).unwrap();
+        let second = bench.append("x", "c", None).unwrap();
+        assert_eq!(second.epoch(), first.epoch());
+        let batch = waiting.await.unwrap();
+        assert!(!batch.missed() && batch.cursor() == second);
+        assert!(bench.memory.state().bells.is_empty(), "the last waiter has taken its bell");
     }
 }

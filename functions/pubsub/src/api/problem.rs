@@ -164,3 +164,41 @@ impl Serialize for Problem {
         document.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(problem: &Problem) -> String {
+        serde_json::to_string(problem).unwrap()
+    }
+
+    #[test]
+    fn every_refusal_has_its_code_and_says_what_may_be_assumed() {
+        let coded = |refusal: Refusal| {
+            let problem = Problem::from(refusal);
+            (problem.status().as_u16(), problem.code().as_str(), problem.retry_after())
+        };
+        assert_eq!(coded(Refusal::Stopping), (503, "stopping", Some(1)));
+        assert_eq!(coded(Refusal::TooManyHolds(1)), (429, "too_many_holds", Some(5)));
+        assert_eq!(coded(StoreError::Busy.into()), (503, "store_busy", Some(1)));
+        assert_eq!(coded(StoreError::NoAnswer.into()), (503, "store_unreachable", Some(2)));
+        assert_eq!(coded(StoreError::KeyReused.into()), (422, "key_reused", None));
+        assert_eq!(coded(StoreError::Full("keys").into()), (503, "store_full", Some(60)));
+        assert_eq!(coded(StoreError::Corrupt.into()), (500, "internal", None));
+    }
+
+    #[test]
+    fn a_document_says_when_to_come_back() {
+        assert_eq!(
+            document(&Refusal::Store(StoreError::Full("keys")).into()),
+            r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the store has reached its maximum of keys","code":"store_full","retry_after":60}"#
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_inside_stays_inside() {
+        let document = document(&Refusal::Store(StoreError::Corrupt).into());
+        assert!(document.contains(r#""detail":"something went wrong here","code":"internal""#), "{document}");
+    }
+}

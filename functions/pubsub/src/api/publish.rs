@@ -117,3 +117,103 @@ fn publication(mut fields: Fields<4>, headers: &HeaderMap) -> Result<Publication
 
     Ok(Publication { channel, draft: Draft { nick, text }, key: field_key.or(header_key) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Full;
+    use proptest::prelude::*;
+
+    const FORM: &str = "application/x-www-form-urlencoded";
+    const JSON: &str = "application/json";
+
+    async fn parsed(content_type: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Publication, &'static str> {
+        let mut request = Request::post("/pub").header(CONTENT_TYPE, content_type);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = Full::<Bytes>::from(body.to_vec());
+        parse(request.body(body).unwrap()).await.map_err(|problem| problem.code().as_str())
+    }
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
+    proptest! {
+        #[test]
+        fn a_form_and_an_object_say_the_same(
+            text in "(?s).{1,50}", nick in proptest::option::of("[^\\pC\\s]{1,20}"), channel in "[a-z]{1,9}",
+            key in proptest::option::of("[!-~]{1,64}"),
+        ) {
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            form.append_pair("message", &text).append_pair("channel", &channel);
+            form.extend_pairs(nick.iter().map(|nick| ("nick", nick))).extend_pairs(key.iter().map(|key| ("key", key)));
+            let json = serde_json::json!({"message": text, "channel": channel, "nick": nick, "key": key, "more": [1]});
+
+            let form = block_on(parsed(FORM, &[], form.finish().as_bytes())).unwrap();
+            let json = block_on(parsed(JSON, &[], json.to_string().as_bytes())).unwrap();
+            for publication in [form, json] {
+                prop_assert_eq!(publication.channel.as_str(), &channel);
+                prop_assert_eq!(publication.draft.text.as_str(), &text);
+                prop_assert_eq!(publication.draft.nick.as_ref().map(Nick::as_str), nick.as_deref());
+                prop_assert_eq!(publication.key.as_ref().map(Key::as_str), key.as_deref());
+            }
+        }
+
+        #[test]
+        fn whatever_comes_is_taken_or_refused(
+            body in prop::collection::vec(any::<u8>(), 0..60),
+            json in "\\{(\"(message|nick|channel|key|x)\":(\"a\"|null|1|-0.5e9|\\[\\{\\}\\]|\"\\\\ud800\"),?){0,4}\\}?",
+        ) {
+            for body in [&body, json.as_bytes()] {
+                for content_type in [FORM, JSON] {
+                    let _ = block_on(parsed(content_type, &[], body));
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn of_several_faults_the_first_counts() {
+        for (content_type, headers, body, code) in [
+            ("text/plain", &[][..], "%", "unsupported_media_type"),
+            ("application/json; charset=latin1", &[], "{", "unsupported_media_type"),
+            (FORM, &[], "message=a&message=b&nick=%", "malformed_body"),
+            (FORM, &[], "nick=%00&message=&message=", "repeated_parameter"),
+            (FORM, &[("idempotency-key", "a"), ("idempotency-key", "a")], "", "repeated_parameter"),
+            (FORM, &[], "nick=%00&channel=/&key=", "missing_message"),
+            (FORM, &[], "message=%ff&nick=%00", "invalid_message"),
+            (FORM, &[], "message=a&nick=%00&channel=/", "invalid_nick"),
+            (FORM, &[], "message=a&channel=&key=", "invalid_channel"),
+            (FORM, &[("idempotency-key", "b")], "message=a&key=", "invalid_key"),
+            (FORM, &[("idempotency-key", "b")], "message=a&key=a", "conflicting_parameters"),
+            (JSON, &[], "", "malformed_body"),
+            (JSON, &[], "[]", "malformed_body"),
+            (JSON, &[], r#"{"message":"a"}}"#, "malformed_body"),
+            (JSON, &[], r#"{"message":"\ud800"}"#, "malformed_body"),
+            (JSON, &[], r#"{"nick":null,"nick":null,"message":"a"}"#, "repeated_parameter"),
+            (JSON, &[], r#"{"message":null}"#, "missing_message"),
+            (JSON, &[], r#"{"message":["a",{}]}"#, "invalid_message"),
+            (JSON, &[], r#"{"message":"a","nick":{"a":1}}"#, "invalid_nick"),
+            (JSON, &[], r#"{"message":"a","channel":true}"#, "invalid_channel"),
+            (JSON, &[], r#"{"message":"a","key":7}"#, "invalid_key"),
+        ] {
+            let refused = parsed(content_type, headers, body.as_bytes()).await;
+            assert_eq!(refused.err(), Some(code), "{content_type} {body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_matter_is_passed_over() {
+        for (content_type, headers, body) in [
+            (FORM, &[][..], "message=a&nick=&x=%ff&x=%ff&"),
+            ("Application/X-WWW-Form-URLEncoded; Charset=\"UTF-8\"", &[], "message=a"),
+            (FORM, &[("idempotency-key", "\"a\"")], "message=a&key=%22a%22"),
+            (JSON, &[], r#" {"x":{"message":1},"x":1e999,"mess\u0061ge":"a","nick":null,"key":null} "#),
+        ] {
+            let taken = parsed(content_type, headers, body.as_bytes()).await;
+            assert!(taken.is_ok_and(|taken| taken.draft.text.as_str() == "a"), "{content_type} {body}");
+        }
+    }
+}
