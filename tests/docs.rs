@@ -1,0 +1,122 @@
+//! What the docs show is what happens: each `console` block is run, and its output compared.
+//!
+//! A line that begins with `$ ` is a command, the lines up to the next one its output. A command that does not end soon
+//! waits for one of those that follow. Ids, times and what else is new each time stand for any such.
+
+use std::{fs, process::Stdio, time::Duration};
+
+use regex::Regex;
+use tests::emulator::{Emulator, ROOT};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
+
+struct Shown {
+    command: String,
+    output: String,
+}
+
+fn shown_in(document: &str) -> Vec<Shown> {
+    let text = fs::read_to_string(ROOT.join(document)).unwrap();
+    let blocks = text.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut shown: Vec<Shown> = Vec::new();
+    for line in blocks.flat_map(str::lines) {
+        match line.strip_prefix("$ ") {
+            Some(command) => shown.push(Shown { command: command.to_owned(), output: String::new() }),
+            None => shown.last_mut().expect("a command comes first").output += line,
+        }
+    }
+    shown
+}
+
+/// A text in which what is new each time is replaced by its kind.
+fn timeless(text: &str) -> String {
+    let mut text = text.replace("\r\n", "").replace('\n', "");
+    for (pattern, kind) in [
+        (r"[1-9]\d{12}-(\d)", "EPOCH-$1"),
+        (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
+        (r"[0-9a-f]{16}-\d+", "REQUEST"),
+        (r"\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT", "DATE"),
+    ] {
+        text = Regex::new(pattern).unwrap().replace_all(&text, kind).into_owned();
+    }
+    text
+}
+
+fn start(command: &str) -> Child {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    bash.spawn().unwrap()
+}
+
+async fn check(document: &str, shown: &Shown, child: Child) -> String {
+    let output = timeout(Duration::from_secs(10), child.wait_with_output()).await.expect("it ends").unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(timeless(&output), timeless(&shown.output), "{document}: {}", shown.command);
+    output
+}
+
+async fn run(document: &str) {
+    let emulator = Emulator::start(&["--wait-max", "5s"]).await;
+    let (shown_epoch, epoch) = (Regex::new(r"[1-9]\d{12}-").unwrap(), Regex::new(r#""id":"(\d+-)"#).unwrap());
+    let mut current = None;
+    let mut waiting = Vec::new();
+    let all = shown_in(document);
+    assert!(!all.is_empty());
+    for shown in &all {
+        let command = shown.command.replace("curl ", "curl -s ").replace("localhost:3000", emulator.address());
+        let command = match &current {
+            Some(epoch) => shown_epoch.replace_all(&command, epoch).into_owned(),
+            None => command,
+        };
+        let mut child = start(&command);
+        if timeout(Duration::from_millis(1500), child.wait()).await.is_err() {
+            waiting.push((shown, child));
+            continue;
+        }
+        let output = check(document, shown, child).await;
+        if output.contains(r#""channel":"lobby""#) {
+            current = epoch.captures(&output).map(|captures| captures[1].to_owned()).or(current);
+        }
+    }
+    for (shown, child) in waiting {
+        check(document, shown, child).await;
+    }
+}
+
+#[tokio::test]
+async fn the_readme_shows_what_happens() {
+    run("README.md").await;
+}
+
+#[tokio::test]
+async fn the_api_document_shows_what_happens() {
+    run("docs/API.md").await;
+}
+
+#[test]
+fn the_operations_document_lists_every_flag_and_maximum() {
+    let document = fs::read_to_string(ROOT.join("docs/OPERATIONS.md")).unwrap();
+    let variable = Regex::new(r#""(LINGER_\w+)""#).unwrap();
+    let mut count = 0;
+    for source in ["local/src/flags.rs", "functions/pubsub/src/limits.rs"] {
+        let text = fs::read_to_string(ROOT.join(source)).unwrap();
+        for captures in variable.captures_iter(&text) {
+            assert!(document.contains(&format!("`{}`", &captures[1])), "{} is not in OPERATIONS.md", &captures[1]);
+            count += 1;
+        }
+    }
+    assert!(count >= 13, "{count}");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let link = Regex::new(r"\]\(([^)#:]+)\)").unwrap();
+    for document in ["README.md", "docs/API.md", "docs/ARCHITECTURE.md", "docs/OPERATIONS.md"] {
+        let path = ROOT.join(document);
+        for captures in link.captures_iter(&fs::read_to_string(&path).unwrap()) {
+            assert!(path.parent().unwrap().join(&captures[1]).exists(), "{document}: {}", &captures[1]);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The hold and the follower, over the memory store with Tokio's clock paused: no test here waits.
+
+use std::{
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use pubsub::{
+    batch::{Batch, Limit},
+    channel::Channel,
+    clock::{self, Clock},
+    cursor::Cursor,
+    limits::Limits,
+    memory::Memory,
+    message::{Draft, Key, Text},
+    service::{Refusal, Service, Stats, Wanted},
+    store::{Appended, Reply, Start, Store, StoreError},
+};
+use tokio::{task::yield_now, time::sleep};
+
+const SECOND: Duration = Duration::from_secs(1);
+const ANY: Wanted = Wanted::Batch(Limit::MAX);
+
+/// A memory store that counts how it is read, and fails when it is told to.
+struct Counted {
+    memory: Memory,
+    reads: AtomicUsize,
+    nexts: AtomicUsize,
+    failing: AtomicUsize,
+}
+
+impl Store for Counted {
+    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended> {
+        self.memory.append(channel, draft, key)
+    }
+    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Reply<'a, Batch> {
+        self.reads.fetch_add(1, Relaxed);
+        if self.failing.load(Relaxed) > 0 {
+            return Box::pin(async { Err(StoreError::NoAnswer) });
+        }
+        self.memory.read(channel, start, limit)
+    }
+    fn next<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Reply<'a, Batch> {
+        self.nexts.fetch_add(1, Relaxed);
+        self.memory.next(channel, after)
+    }
+}
+
+struct Bench {
+    service: Arc<Service>,
+    store: Arc<Counted>,
+    channel: Channel,
+}
+
+fn bench() -> Bench {
+    bench_with(Limits::default())
+}
+
+fn bench_with(limits: Limits) -> Bench {
+    let holds_max = limits.holds_max;
+    let memory = Memory::new(Clock::starting_at(1_000_000_000_000), 86_400 * SECOND, limits);
+    let store = Counted { memory, reads: 0.into(), nexts: 0.into(), failing: 0.into() };
+    let store = Arc::new(store);
+    let service = Arc::new(Service::new(Arc::clone(&store) as Arc<dyn Store>, holds_max));
+    Bench { service, store, channel: Channel::default() }
+}
+
+impl Bench {
+    async fn publish(&self, text: &str) -> Cursor {
+        let draft = Draft { nick: None, text: Text::parse(text.to_owned()).unwrap() };
+        self.service.publish(&self.channel, draft, None).await.unwrap().id
+    }
+
+    fn hold(&self, start: Start, wanted: Wanted) -> impl Future<Output = Result<Arc<Batch>, Refusal>> + use<> {
+        let (service, channel) = (Arc::clone(&self.service), self.channel.clone());
+        async move { service.subscribe(&channel, start, wanted, clock::now() + 25 * SECOND).await }
+    }
+
+    /// Starts so many holds and lets them come to rest.
+    async fn holds(&self, count: usize, start: Start) -> Vec<tokio::task::JoinHandle<Result<Arc<Batch>, Refusal>>> {
+        let holds = (0..count).map(|_| tokio::spawn(self.hold(start, ANY))).collect();
+        settle().await;
+        holds
+    }
+
+    fn stats(&self) -> Stats {
+        self.service.stats()
+    }
+
+    fn reads(&self) -> usize {
+        self.store.reads.swap(0, Relaxed)
+    }
+}
+
+/// Lets every task do what it can without time passing.
+async fn settle() {
+    for _ in 0..50 {
+        yield_now().await;
+    }
+}
+
+fn texts(batch: &Batch) -> Vec<&str> {
+    batch.messages().iter().map(|message| message.text().as_str()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_poll_is_answered_by_a_publish() {
+    let bench = bench();
+    let held = bench.holds(1, Start::Latest).await.remove(0);
+    let id = bench.publish("hi").await;
+    let batch = held.await.unwrap().unwrap();
+    assert_eq!((texts(&batch), batch.cursor(), batch.missed()), (vec!["hi"], id, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_runs_out_ends_where_it_began() {
+    let bench = bench();
+    let id = bench.publish("before").await;
+    let begun = clock::now();
+    let batch = bench.hold(Start::Latest, ANY).await.unwrap();
+    assert_eq!(clock::now() - begun, 25 * SECOND);
+    assert!(batch.is_empty() && batch.cursor() == id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_does_not_hold() {
+    let bench = bench();
+    let begun = clock::now();
+    let looked = bench.service.subscribe(&bench.channel, Start::Latest, ANY, clock::now()).await.unwrap();
+    assert!(looked.is_empty() && clock::now() == begun);
+    assert_eq!((bench.stats().followers, bench.reads()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_shares_one_follower_one_batch_and_one_encoding() {
+    let bench = bench();
+    let herd = bench.holds(1000, Start::Latest).await;
+    assert_eq!((bench.stats().holds, bench.stats().followers), (1000, 1));
+    assert_eq!(bench.store.nexts.load(Relaxed), 1);
+    bench.publish("hi").await;
+    let mut encodings = Vec::new();
+    for held in herd {
+        encodings.push(held.await.unwrap().unwrap().encoded().as_ptr());
+    }
+    encodings.dedup();
+    assert_eq!(encodings.len(), 1);
+    assert_eq!(bench.stats().delivered, 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_that_polls_again_reads_nothing() {
+    let bench = bench();
+    let herd = bench.holds(1000, Start::Latest).await;
+    bench.publish("one").await;
+    let cursor = herd.into_iter().next().unwrap().await.unwrap().unwrap().cursor();
+    settle().await;
+    bench.reads();
+
+    sleep(SECOND / 2).await;
+    let herd = bench.holds(1000, Start::After(cursor)).await;
+    assert_eq!((bench.reads(), bench.stats().followers), (0, 1));
+
+    // Who comes late for the last batch reads nothing either; who is further behind does.
+    bench.publish("two").await;
+    for held in herd {
+        assert_eq!(texts(&held.await.unwrap().unwrap()), ["two"]);
+    }
+    let late = bench.hold(Start::After(cursor), ANY).await.unwrap();
+    assert_eq!((texts(&late), bench.reads()), (vec!["two"], 0));
+    bench.publish("three").await;
+    settle().await;
+    let behind = bench.hold(Start::After(cursor), ANY).await.unwrap();
+    assert_eq!((texts(&behind), bench.reads()), (vec!["two", "three"], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_ends_a_second_after_its_last_hold() {
+    let bench = bench();
+    let herd = bench.holds(10, Start::Latest).await;
+    for held in &herd {
+        held.abort();
+    }
+    settle().await;
+    assert_eq!((bench.stats().holds, bench.stats().followers), (0, 1));
+    sleep(SECOND * 9 / 10).await;
+    assert_eq!(bench.stats().followers, 1);
+    // Somebody looks in shortly before the end: another second.
+    let visit = bench.holds(1, Start::Latest).await;
+    visit[0].abort();
+    sleep(SECOND * 9 / 10).await;
+    assert_eq!(bench.stats().followers, 1);
+    sleep(SECOND / 5).await;
+    assert_eq!(bench.stats().followers, 0);
+}
+
+/// The waker of a future that is polled by hand.
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_can_be_dropped_at_every_await() {
+    for polls in 0..8 {
+        let bench = bench();
+        let first = bench.publish("first").await;
+        {
+            let mut hold = pin!(bench.hold(Start::After(first), ANY));
+            for _ in 0..polls {
+                if poll_once(hold.as_mut()).is_ready() {
+                    break;
+                }
+                settle().await;
+            }
+        }
+        settle().await;
+        assert_eq!(bench.stats().holds, 0, "dropped after {polls} polls");
+        sleep(SECOND * 11 / 10).await;
+        assert_eq!(bench.stats().followers, 0, "dropped after {polls} polls");
+        bench.publish("second").await;
+        let next = bench.hold(Start::After(first), ANY).await.unwrap();
+        assert_eq!(texts(&next), ["second"], "dropped after {polls} polls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_lost_between_an_answer_and_the_next_poll() {
+    let bench = bench();
+    let mut cursor = bench.hold(Start::Earliest, ANY).await.unwrap().cursor();
+    let mut got = Vec::new();
+    for round in 0..100 {
+        let held = bench.holds(usize::from(round % 3 == 0), Start::After(cursor)).await;
+        for copy in 0..=round % 4 {
+            bench.publish(&format!("{round}.{copy}")).await;
+        }
+        drop(held);
+        let batch = bench.hold(Start::After(cursor), Wanted::Batch(Limit::clamped(3).unwrap())).await.unwrap();
+        got.extend(texts(&batch).into_iter().map(str::to_owned));
+        cursor = batch.cursor();
+    }
+    let rest = bench.hold(Start::After(cursor), ANY).await.unwrap();
+    got.extend(texts(&rest).into_iter().map(str::to_owned));
+    let all: Vec<_> = (0..100).flat_map(|round| (0..=round % 4).map(move |copy| format!("{round}.{copy}"))).collect();
+    assert_eq!(got, all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_on_a_channel_without_a_log_gets_its_first_message() {
+    let bench = bench();
+    let empty = bench.hold(Start::Latest, ANY).await.unwrap();
+    assert_eq!(empty.cursor(), Cursor::ORIGIN);
+    let held = bench.holds(2, Start::After(Cursor::ORIGIN)).await;
+    let id = bench.publish("first").await;
+    for held in held {
+        let batch = held.await.unwrap().unwrap();
+        assert_eq!((texts(&batch), batch.cursor(), batch.missed()), (vec!["first"], id, false));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_is_told_at_once_that_its_log_is_gone() {
+    let bench = bench();
+    let begun = clock::now();
+    let lost = bench.hold(Start::After(Cursor::new(5, 5)), ANY).await.unwrap();
+    assert!(lost.missed() && lost.messages().is_empty() && lost.cursor() == Cursor::ORIGIN);
+    assert_eq!(clock::now(), begun);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_hold_passes_over_what_was_missed() {
+    let bench = bench();
+    let held = tokio::spawn(bench.hold(Start::After(Cursor::new(5, 5)), Wanted::Message));
+    settle().await;
+    assert!(!held.is_finished());
+    bench.publish("one").await;
+    let message = held.await.unwrap().unwrap();
+    assert_eq!(texts(&message), ["one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_outlives_an_outage_and_a_first_look_does_not() {
+    let bench = bench();
+    let id = bench.publish("one").await;
+    let held = bench.holds(1, Start::After(id)).await.remove(0);
+    bench.store.failing.store(1, Relaxed);
+    let refused = bench.hold(Start::Latest, ANY).await;
+    assert_eq!(refused.unwrap_err(), Refusal::Store(StoreError::NoAnswer));
+
+    // A reader of another log replaces the follower, and the hold must read for itself.
+    bench.store.failing.store(0, Relaxed);
+    let other = bench.hold(Start::After(Cursor::new(5, 5)), Wanted::Batch(Limit::ONE)).await.unwrap();
+    assert!(other.missed());
+    bench.store.failing.store(1, Relaxed);
+    sleep(5 * SECOND).await;
+    assert!(!held.is_finished());
+    bench.store.failing.store(0, Relaxed);
+    bench.publish("two").await;
+    assert_eq!(texts(&held.await.unwrap().unwrap()), ["two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_ends_holds_and_refuses_what_comes() {
+    let bench = bench();
+    let id = bench.publish("one").await;
+    let herd = bench.holds(3, Start::Latest).await;
+    bench.service.close();
+    for held in herd {
+        let batch = held.await.unwrap().unwrap();
+        assert!(batch.is_empty() && batch.cursor() == id);
+    }
+    assert_eq!(bench.hold(Start::Latest, ANY).await.unwrap_err(), Refusal::Stopping);
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_at_most_so_many_holds() {
+    let bench = bench_with(Limits { holds_max: 2, ..Limits::default() });
+    let id = bench.publish("one").await;
+    let herd = bench.holds(2, Start::Latest).await;
+    assert_eq!(bench.hold(Start::Latest, ANY).await.unwrap_err(), Refusal::TooManyHolds(2));
+    let pending = bench.hold(Start::Earliest, ANY).await.unwrap();
+    assert_eq!(texts(&pending), ["one"], "what needs no hold is answered");
+    herd[0].abort();
+    settle().await;
+    let held = bench.holds(1, Start::After(id)).await.remove(0);
+    bench.publish("two").await;
+    assert_eq!(texts(&held.await.unwrap().unwrap()), ["two"]);
+}

@@ -1,0 +1,79 @@
+//! Nothing lost, nothing twice, one order: the emulator under load, with clients that break off.
+
+use std::time::Duration;
+
+use tests::{
+    checker::{Chain, History, check},
+    client::Noting,
+    emulator::Emulator,
+};
+use tokio::{task::JoinSet, time::timeout};
+
+const PUBLISHERS: usize = 8;
+const MESSAGES: usize = 20_000;
+
+/// Publishes its share one after the other; every tenth message twice, with a key.
+async fn publisher(client: Noting, number: usize) -> History {
+    let mut history = History::default();
+    for message in 0..MESSAGES / PUBLISHERS {
+        let text = format!("{number}.{message}");
+        let key = (message % 10 == 0).then_some(text.as_str());
+        for _ in 0..=usize::from(key.is_some()) {
+            history.publishes.push(client.publish(&text, key).await);
+        }
+    }
+    history
+}
+
+/// Polls until it has the last message, breaking every few polls off after a random while.
+async fn subscriber(client: Noting, start: &'static str, mut random: u64) -> History {
+    let mut chain = Chain { start: None, polls: vec![] };
+    let mut query = format!("cursor={start}");
+    loop {
+        // Xorshift: any sequence does, as long as it is another one for each subscriber.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let patience = if random.is_multiple_of(3) { random % 3_000 } else { 30_000_000 };
+        let asked = format!("{query}&limit={}", 1 + random % 130);
+        let polled = timeout(Duration::from_micros(patience), client.poll(&asked)).await;
+        let Ok(poll) = polled else { continue };
+        let poll = poll.expect("an answer");
+        query = format!("cursor={}", poll.cursor);
+        let ended = poll.messages.iter().any(|(_, text)| text == "end");
+        chain.polls.push(poll);
+        if ended {
+            return History { publishes: vec![], chains: vec![chain] };
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_passes_its_cursor_back_misses_nothing_and_repeats_nothing() {
+    let emulator = Emulator::start(&[]).await;
+    let client = Noting::new(&emulator.base, "log");
+    let mut tasks = JoinSet::new();
+    for (number, start) in ["earliest", "earliest", "0-0", "latest"].into_iter().enumerate() {
+        tasks.spawn(subscriber(client.clone(), start, 0x9E37_79B9_7F4A_7C15 ^ (number as u64)));
+    }
+    let mut publishers = JoinSet::new();
+    for number in 0..PUBLISHERS {
+        publishers.spawn(publisher(client.clone(), number));
+    }
+    let mut histories = publishers.join_all().await;
+    let end = client.publish("end", None).await;
+    let count = end.id.expect("published").offset();
+    histories.push(History { publishes: vec![end], chains: vec![] });
+    histories.extend(timeout(Duration::from_secs(60), tasks.join_all()).await.expect("all come to the end"));
+
+    let history = History {
+        publishes: histories.iter().flat_map(|history| history.publishes.clone()).collect(),
+        chains: histories.into_iter().flat_map(|history| history.chains).collect(),
+    };
+    assert_eq!(check(&history), Ok(()));
+    assert!(history.publishes.iter().all(|publish| publish.id.is_some()));
+    assert_eq!(count as usize, MESSAGES + 1, "offsets have no gaps, and a repeat takes none");
+    let delivered = |chain: &Chain| chain.polls.iter().map(|poll| poll.messages.len()).sum::<usize>();
+    let complete = history.chains.iter().filter(|chain| delivered(chain) == MESSAGES + 1);
+    assert!(complete.count() >= 3, "whoever began at the beginning has all of them");
+}

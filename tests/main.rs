@@ -1,0 +1,17 @@
+//! The tests that see linger from outside: one binary, so that it is linked once.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on says so"
+)]
+
+mod architecture;
+mod crowd;
+mod docs;
+mod garbage;
+mod hold;
+mod log;
+mod process;
+mod wire;

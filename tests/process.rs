@@ -1,0 +1,142 @@
+//! The emulator as a process: how it starts, and how it stops.
+
+use std::{process::Stdio, time::Duration};
+
+use pubsub::clock;
+use tests::emulator::{Emulator, command};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+async fn send(emulator: &Emulator, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream
+}
+
+/// What comes until the server closes the connection.
+async fn rest(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let read = timeout(Duration::from_secs(3), stream.read_to_end(&mut bytes)).await;
+    read.expect("the connection is closed").unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+async fn stops(signal: &str) {
+    let mut emulator = Emulator::start(&[]).await;
+    let silent = TcpStream::connect(emulator.address()).await.unwrap();
+    let idle = send(&emulator, "GET /healthz HTTP/1.1\r\nhost: linger\r\n\r\n").await;
+    let bare = send(&emulator, "GET /sub HTTP/1.1\r\nhost: linger\r\n\r\n").await;
+    let held = send(&emulator, "GET /sub?cursor=latest HTTP/1.1\r\nhost: linger\r\n\r\n").await;
+    let head = "POST /pub HTTP/1.1\r\nhost: linger\r\ncontent-type: application/x-www-form-urlencoded\r\n";
+    let mut slow = send(&emulator, &format!("{head}content-length: 9\r\n\r\nmessage")).await;
+    while emulator.metric("linger_holds").await < 2 {
+        sleep(Duration::from_millis(5)).await;
+    }
+
+    let begun = clock::now();
+    emulator.signal(signal);
+    let held = rest(held).await;
+    assert!(held.contains(r#"{"messages":[],"cursor":"0-0","missed":false}"#), "{held}");
+    let bare = rest(bare).await;
+    assert!(bare.contains("HTTP/1.1 409 ") && bare.contains("nothing_published"), "{bare}");
+    assert!(rest(silent).await.is_empty());
+    assert!(rest(idle).await.ends_with(r#"{"status":"ok"}"#));
+    // While one request is still under way, another one comes.
+    let late = rest(send(&emulator, "GET /sub HTTP/1.1\r\nhost: linger\r\n\r\n").await).await;
+    assert!(late.contains("HTTP/1.1 503 ") && late.contains("\"stopping\",\"retry_after\":1"), "{late}");
+    slow.write_all(b"=x").await.unwrap();
+    let slow = rest(slow).await;
+    assert!(slow.contains("HTTP/1.1 503 ") && slow.contains("\"stopping\""), "{slow}");
+    assert!(emulator.ended().await.success());
+    assert!(clock::now() - begun < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn it_stops_when_it_is_told_to_and_nobody_is_left_hanging() {
+    stops("TERM").await;
+    stops("INT").await;
+}
+
+#[tokio::test]
+async fn it_stops_in_time_though_a_client_never_finishes() {
+    let mut emulator = Emulator::start(&[]).await;
+    let _slow = send(&emulator, "POST /pub HTTP/1.1\r\nhost: linger\r\n").await;
+    let _slower = send(&emulator, "G").await;
+    sleep(Duration::from_millis(50)).await;
+    let begun = clock::now();
+    emulator.signal("TERM");
+    assert!(emulator.ended().await.success());
+    assert!(clock::now() - begun < Duration::from_secs(2));
+}
+
+/// What it says when it doesn't start, and its exit code.
+async fn refuses(arguments: &[&str], environment: &[(&str, &str)]) -> (String, i32) {
+    let process = command().args(arguments).envs(environment.iter().copied()).stdout(Stdio::piped()).output();
+    let output = timeout(Duration::from_secs(5), process).await.expect("it does not start").unwrap();
+    assert!(output.stdout.is_empty());
+    (String::from_utf8(output.stderr).unwrap(), output.status.code().expect("it was not killed"))
+}
+
+#[tokio::test]
+async fn what_it_can_not_do_it_says_at_once() {
+    let emulator = Emulator::start(&[]).await;
+    let port = emulator.address().rsplit(':').next().unwrap();
+    let (said, code) = refuses(&["--port", port], &[]).await;
+    assert_eq!(code, 1);
+    assert!(said.contains(&format!("can't listen on 127.0.0.1:{port}: Address already in use")), "{said}");
+
+    for (arguments, environment, expected) in [
+        (&["--allowed-origin", "https://example.com/"][..], &[][..], "it ends with a slash; write https://example.com"),
+        (&["--allowed-origin", "https://example.com/a"], &[], "it has a path, /a; write https://example.com"),
+        (&["--retention", "soon"], &[], "must be a time from 1s to 3650d"),
+        (&["--static-dir", "/nowhere"], &[], "there is no page at /nowhere"),
+        (&["--port", "0"], &[("LINGER_HOLDS_MAX", "many")], "LINGER_HOLDS_MAX is \"many\""),
+        (&["--host", "nowhere.invalid"], &[], "can't listen on nowhere.invalid:3000"),
+    ] {
+        let (said, code) = refuses(arguments, environment).await;
+        assert!(code == 1 || code == 2, "{code}");
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_environment_says_what_flags_say() {
+    let environment = [("LINGER_WAIT_MAX", "1"), ("LINGER_ALLOWED_ORIGIN", "https://a.example,https://b.example")];
+    let emulator = Emulator::start_in(&environment).await;
+    let begun = clock::now();
+    let request = reqwest::Client::new().get(emulator.url("/sub?wait=20")).header("origin", "https://b.example");
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.headers()["access-control-allow-origin"], "https://b.example");
+    assert!(clock::now() - begun < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn every_request_has_a_line_in_the_log() {
+    let emulator = Emulator::start(&[]).await;
+    let asked = reqwest::Client::new().get(emulator.url("/sub?channel=x&cursor=nonsense"));
+    let answer = asked.header("x-request-id", "mine").send().await.unwrap();
+    let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert_ne!(id, "mine");
+    let held = send(&emulator, "GET /sub?channel=left HTTP/1.1\r\nhost: linger\r\n\r\n").await;
+    while emulator.metric("linger_holds").await < 1 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    drop(held);
+    let line = async |what: &dyn Fn(&serde_json::Value) -> bool| {
+        for _ in 0..200 {
+            if let Some(line) = emulator.log().into_iter().find(|line| what(line)) {
+                return line;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no such line in {:?}", emulator.log())
+    };
+    let refused = line(&|line| line["id"] == id.as_str()).await;
+    assert_eq!((&refused["status"], &refused["code"]), (&400.into(), &"invalid_cursor".into()));
+    assert_eq!((&refused["path"], &refused["method"]), (&"/sub".into(), &"GET".into()));
+    let left = line(&|line| line["message"] == "client left").await;
+    assert_eq!((&left["path"], &left["status"]), (&"/sub".into(), &serde_json::Value::Null));
+}

@@ -1,0 +1,73 @@
+//! A client that takes notes: what it asked and what it was answered, for the checker.
+
+use std::time::Duration;
+
+use pubsub::{clock, cursor::Cursor};
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::checker::{Poll, Publish};
+
+/// Publishes and polls on one channel of one server.
+#[derive(Clone)]
+pub struct Noting {
+    http: Client,
+    base: String,
+    channel: String,
+    /// What the times in the notes are counted from.
+    begun: Instant,
+}
+
+impl Noting {
+    /// A client for a channel; its clones share connections and the beginning of time.
+    #[must_use]
+    pub fn new(base: &str, channel: &str) -> Self {
+        Self { http: Client::new(), base: base.to_owned(), channel: channel.to_owned(), begun: clock::now() }
+    }
+
+    fn elapsed(&self) -> Duration {
+        clock::now() - self.begun
+    }
+
+    /// Publishes once.
+    pub async fn publish(&self, text: &str, key: Option<&str>) -> Publish {
+        let begun = self.elapsed();
+        let mut body = serde_json::json!({"channel": self.channel, "message": text});
+        if let Some(key) = key {
+            body["key"] = key.into();
+        }
+        let request = self.http.post(format!("{}/pub", self.base)).header("content-type", "application/json");
+        let id = match request.body(body.to_string()).send().await {
+            Ok(response) if response.status() == StatusCode::OK => {
+                let body = response.text().await.unwrap_or_default();
+                serde_json::from_str::<Value>(&body).ok().map(|sent| cursor(&sent["id"]))
+            }
+            _ => None,
+        };
+        Publish { text: text.to_owned(), key: key.map(str::to_owned), begun, ended: self.elapsed(), id }
+    }
+
+    /// Polls once; nothing if there was no answer. `query` says where to begin, such as `cursor=earliest`.
+    pub async fn poll(&self, query: &str) -> Option<Poll> {
+        let begun = self.elapsed();
+        let url = format!("{}/sub?channel={}&{query}", self.base, self.channel);
+        let response = self.http.get(url).send().await.ok()?;
+        if response.status() != StatusCode::OK {
+            return None;
+        }
+        let answer: Value = serde_json::from_str(&response.text().await.ok()?).expect("JSON");
+        let message = |message: &Value| (cursor(&message["id"]), message["message"].as_str().expect("text").to_owned());
+        Some(Poll {
+            begun,
+            ended: self.elapsed(),
+            messages: answer["messages"].as_array().expect("messages").iter().map(message).collect(),
+            cursor: cursor(&answer["cursor"]),
+            missed: answer["missed"].as_bool().expect("missed"),
+        })
+    }
+}
+
+fn cursor(value: &Value) -> Cursor {
+    value.as_str().and_then(|text| text.parse().ok()).expect("a cursor")
+}

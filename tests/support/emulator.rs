@@ -1,0 +1,143 @@
+//! The emulator, as a process of its own.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    sync::{LazyLock, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStdout},
+    time::timeout,
+};
+
+/// The folder that the project is in.
+pub static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("tests/ is in the project").to_owned()
+});
+
+/// The binary, built when the first test asks for it: the one that `cargo run` starts.
+pub static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo).args(["build", "--quiet", "--bin", "linger"]).current_dir(&*ROOT).status();
+    assert!(built.is_ok_and(|status| status.success()), "cargo build --bin linger failed");
+    let tests = env::current_exe().expect("a test knows its own path");
+    tests.ancestors().nth(2).expect("it is in target/debug/deps").join("linger")
+});
+
+/// A running emulator, killed when it is dropped.
+pub struct Emulator {
+    child: Child,
+    /// Kept open, lest the emulator fail to write to it.
+    _stdout: BufReader<ChildStdout>,
+    /// Where it listens, such as `http://127.0.0.1:40123`.
+    pub base: String,
+    log: PathBuf,
+}
+
+impl Emulator {
+    /// Starts one on a free port.
+    pub async fn start(arguments: &[&str]) -> Self {
+        Self::start_with(&["--port", "0"], arguments, &[]).await
+    }
+
+    /// Starts one with something in its environment.
+    pub async fn start_in(environment: &[(&str, &str)]) -> Self {
+        Self::start_with(&["--port", "0"], &[], environment).await
+    }
+
+    async fn start_with(port: &[&str], arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        static STARTED: Mutex<u32> = Mutex::new(0);
+        let number = {
+            let mut started = STARTED.lock().unwrap();
+            *started += 1;
+            *started
+        };
+        let log = env::temp_dir().join(format!("linger-{}-{number}.log", std::process::id()));
+        let mut child = command()
+            .args(port)
+            .args(["--log-format", "json"])
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log).expect("a log file"))
+            .spawn()
+            .expect("the emulator starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        timeout(Duration::from_secs(10), stdout.read_line(&mut line)).await.expect("it starts within 10 s").unwrap();
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        let base = line.trim().strip_prefix("linger is at ").unwrap_or_else(|| panic!("it did not start: {said}"));
+        Self { child, _stdout: stdout, base: base.to_owned(), log }
+    }
+
+    /// The address, without the scheme.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.base.strip_prefix("http://").expect("plain HTTP")
+    }
+
+    /// An address below it.
+    #[must_use]
+    pub fn url(&self, path_and_query: &str) -> String {
+        format!("{}{path_and_query}", self.base)
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{name}");
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        timeout(Duration::from_secs(10), self.child.wait()).await.expect("it ends within 10 s").unwrap()
+    }
+
+    /// How many descriptors it has open.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("procfs").count()
+    }
+
+    /// The value of one of its metrics; 0 for a counter that has not begun.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = reqwest::get(self.url("/metrics")).await.unwrap().text().await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().expect("a whole number"))
+    }
+
+    /// Its log so far, a JSON object for each line.
+    #[must_use]
+    pub fn log(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(&self.log).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.log);
+    }
+}
+
+/// The emulator's command, without an environment that would change it, ended with the test.
+#[must_use]
+pub fn command() -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(&*BINARY);
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("LINGER_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
