@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::emulator::ROOT;
 use regex::Regex;
-use tests::emulator::ROOT;
 
 /// The modules of the library, each with those that it may name.
 const ARROWS: [(&str, &[&str]); 12] = [

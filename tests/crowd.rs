@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::emulator::Emulator;
 use pubsub::clock;
-use tests::emulator::Emulator;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -5,8 +5,8 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
+use crate::emulator::{Emulator, ROOT};
 use regex::Regex;
-use tests::emulator::{Emulator, ROOT};
 use tokio::{
     process::{Child, Command},
     time::timeout,

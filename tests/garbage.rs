@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
+use crate::emulator::Emulator;
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use tests::emulator::Emulator;
 
 /// Sends bytes and reads what comes until the connection closes.
 fn exchange(address: &str, bytes: &[u8]) -> String {

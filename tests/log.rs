@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use tests::{
-    checker::{Chain, History, check},
-    client::Noting,
-    emulator::Emulator,
-};
+use crate::{client::Noting, emulator::Emulator};
+use tests::checker::{Chain, History, check};
 use tokio::{task::JoinSet, time::timeout};
 
 const PUBLISHERS: usize = 8;

@@ -8,8 +8,10 @@
 )]
 
 mod architecture;
+mod client;
 mod crowd;
 mod docs;
+mod emulator;
 mod garbage;
 mod hold;
 mod log;

@@ -2,8 +2,8 @@
 
 use std::{process::Stdio, time::Duration};
 
+use crate::emulator::{Emulator, command};
 use pubsub::clock;
-use tests::emulator::{Emulator, command};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

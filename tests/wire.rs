@@ -2,11 +2,11 @@
 
 use std::{sync::Mutex, time::Duration};
 
+use crate::emulator::Emulator;
 use http::{HeaderMap, Method};
 use pubsub::clock;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
-use tests::emulator::Emulator;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";

@@ -7,11 +7,11 @@ use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::checker::{Poll, Publish};
+use tests::checker::{Poll, Publish};
 
 /// Publishes and polls on one channel of one server.
 #[derive(Clone)]
-pub struct Noting {
+pub(crate) struct Noting {
     http: Client,
     base: String,
     channel: String,
@@ -22,7 +22,7 @@ pub struct Noting {
 impl Noting {
     /// A client for a channel; its clones share connections and the beginning of time.
     #[must_use]
-    pub fn new(base: &str, channel: &str) -> Self {
+    pub(crate) fn new(base: &str, channel: &str) -> Self {
         Self { http: Client::new(), base: base.to_owned(), channel: channel.to_owned(), begun: clock::now() }
     }
 
@@ -31,7 +31,7 @@ impl Noting {
     }
 
     /// Publishes once.
-    pub async fn publish(&self, text: &str, key: Option<&str>) -> Publish {
+    pub(crate) async fn publish(&self, text: &str, key: Option<&str>) -> Publish {
         let begun = self.elapsed();
         let mut body = serde_json::json!({"channel": self.channel, "message": text});
         if let Some(key) = key {
@@ -49,7 +49,7 @@ impl Noting {
     }
 
     /// Polls once; nothing if there was no answer. `query` says where to begin, such as `cursor=earliest`.
-    pub async fn poll(&self, query: &str) -> Option<Poll> {
+    pub(crate) async fn poll(&self, query: &str) -> Option<Poll> {
         let begun = self.elapsed();
         let url = format!("{}/sub?channel={}&{query}", self.base, self.channel);
         let response = self.http.get(url).send().await.ok()?;

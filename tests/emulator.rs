@@ -15,13 +15,13 @@ use tokio::{
 };
 
 /// The folder that the project is in.
-pub static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+pub(crate) static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().expect("tests/ is in the project").to_owned()
 });
 
 /// The binary, built when the first test asks for it: the one that `cargo run` starts.
-pub static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+pub(crate) static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo).args(["build", "--quiet", "--bin", "linger"]).current_dir(&*ROOT).status();
     assert!(built.is_ok_and(|status| status.success()), "cargo build --bin linger failed");
@@ -30,23 +30,23 @@ pub static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// A running emulator, killed when it is dropped.
-pub struct Emulator {
+pub(crate) struct Emulator {
     child: Child,
     /// Kept open, lest the emulator fail to write to it.
     _stdout: BufReader<ChildStdout>,
     /// Where it listens, such as `http://127.0.0.1:40123`.
-    pub base: String,
+    pub(crate) base: String,
     log: PathBuf,
 }
 
 impl Emulator {
     /// Starts one on a free port.
-    pub async fn start(arguments: &[&str]) -> Self {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
         Self::start_with(&["--port", "0"], arguments, &[]).await
     }
 
     /// Starts one with something in its environment.
-    pub async fn start_in(environment: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_in(environment: &[(&str, &str)]) -> Self {
         Self::start_with(&["--port", "0"], &[], environment).await
     }
 
@@ -77,13 +77,13 @@ impl Emulator {
 
     /// The address, without the scheme.
     #[must_use]
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.base.strip_prefix("http://").expect("plain HTTP")
     }
 
     /// An address below it.
     #[must_use]
-    pub fn url(&self, path_and_query: &str) -> String {
+    pub(crate) fn url(&self, path_and_query: &str) -> String {
         format!("{}{path_and_query}", self.base)
     }
 
@@ -92,24 +92,24 @@ impl Emulator {
     }
 
     /// Sends it a signal, such as `TERM`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name}");
     }
 
     /// Waits until it has ended by itself.
-    pub async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         timeout(Duration::from_secs(10), self.child.wait()).await.expect("it ends within 10 s").unwrap()
     }
 
     /// How many descriptors it has open.
     #[must_use]
-    pub fn descriptors(&self) -> usize {
+    pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("procfs").count()
     }
 
     /// The value of one of its metrics; 0 for a counter that has not begun.
-    pub async fn metric(&self, name: &str) -> u64 {
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
         let text = reqwest::get(self.url("/metrics")).await.unwrap().text().await.unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0, |value| value.parse().expect("a whole number"))
@@ -117,7 +117,7 @@ impl Emulator {
 
     /// Its log so far, a JSON object for each line.
     #[must_use]
-    pub fn log(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn log(&self) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(&self.log).unwrap();
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
@@ -131,7 +131,7 @@ impl Drop for Emulator {
 
 /// The emulator's command, without an environment that would change it, ended with the test.
 #[must_use]
-pub fn command() -> tokio::process::Command {
+pub(crate) fn command() -> tokio::process::Command {
     let mut command = tokio::process::Command::new(&*BINARY);
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("LINGER_") {
