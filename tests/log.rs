@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{client::Noting, emulator::Emulator};
-use tests::checker::{Chain, History, check};
+use tests::checker::{Chain, History, Rules, check};
 use tokio::{task::JoinSet, time::timeout};
 
 const PUBLISHERS: usize = 8;
@@ -40,7 +40,7 @@ async fn subscriber(client: Noting, start: &'static str, mut random: u64) -> His
         let ended = poll.messages.iter().any(|(_, text)| text == "end");
         chain.polls.push(poll);
         if ended {
-            return History { publishes: vec![], chains: vec![chain] };
+            return History { chains: vec![chain], ..History::default() };
         }
     }
 }
@@ -60,14 +60,23 @@ async fn a_client_that_passes_its_cursor_back_misses_nothing_and_repeats_nothing
     let mut histories = publishers.join_all().await;
     let end = client.publish("end", None).await;
     let count = end.id.expect("published").offset();
-    histories.push(History { publishes: vec![end], chains: vec![] });
+    histories.push(History { publishes: vec![end], ..History::default() });
     histories.extend(timeout(Duration::from_secs(60), tasks.join_all()).await.expect("all come to the end"));
 
+    let mut audit = Vec::new();
+    let mut query = "cursor=earliest&wait=0".to_owned();
+    while audit.len() <= MESSAGES {
+        let poll = client.poll(&query).await.expect("an answer");
+        assert!(!poll.messages.is_empty(), "{} of {MESSAGES} are there", audit.len());
+        query = format!("cursor={}&wait=0", poll.cursor);
+        audit.extend(poll.messages);
+    }
     let history = History {
+        audit: Some((Duration::MAX, audit)),
         publishes: histories.iter().flat_map(|history| history.publishes.clone()).collect(),
         chains: histories.into_iter().flat_map(|history| history.chains).collect(),
     };
-    assert_eq!(check(&history), Ok(()));
+    assert_eq!(check(&history, Rules::default()), Ok(()));
     assert!(history.publishes.iter().all(|publish| publish.id.is_some()));
     assert_eq!(count as usize, MESSAGES + 1, "offsets have no gaps, and a repeat takes none");
     let delivered = |chain: &Chain| chain.polls.iter().map(|poll| poll.messages.len()).sum::<usize>();

@@ -58,13 +58,32 @@ pub struct History {
     pub publishes: Vec<Publish>,
     /// All subscribers.
     pub chains: Vec<Chain>,
+    /// Everything that was there in the end, and when that was.
+    pub audit: Option<(Duration, Vec<(Cursor, String)>)>,
+}
+
+/// How strict to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// For how long after its answer a message may stay unseen: zero unless publishers crash and stores fail.
+    pub patience: Duration,
+    /// For how long messages are kept.
+    pub retention: Duration,
+    /// How far clocks are apart.
+    pub skew: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { patience: Duration::ZERO, retention: Duration::MAX, skew: Duration::ZERO }
+    }
 }
 
 /// Checks a history, and says everything that is wrong with it.
 ///
 /// # Errors
 /// One sentence for each fault.
-pub fn check(history: &History) -> Result<(), Vec<String>> {
+pub fn check(history: &History, rules: Rules) -> Result<(), Vec<String>> {
     let mut faults = Vec::new();
     let log = one_order(history, &mut faults);
     publishes_stand_in_their_order(history, &mut faults);
@@ -72,8 +91,10 @@ pub fn check(history: &History) -> Result<(), Vec<String>> {
     for (number, chain) in history.chains.iter().enumerate() {
         let mut fault = |what: String| faults.push(format!("subscriber {number}: {what}"));
         nothing_skipped(chain, &log, &mut fault);
-        published_is_there(chain, &history.publishes, &mut fault);
+        published_is_there(chain, &history.publishes, rules, &mut fault);
+        missed_for_a_reason(chain, &history.publishes, rules, &mut fault);
     }
+    durable(history, rules, &mut faults);
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
@@ -181,14 +202,44 @@ fn nothing_skipped(chain: &Chain, log: &Log, fault: &mut impl FnMut(String)) {
 }
 
 /// A poll that begins after a publish was answered is not answered empty while that message is still to come.
-fn published_is_there(chain: &Chain, publishes: &[Publish], fault: &mut impl FnMut(String)) {
+fn published_is_there(chain: &Chain, publishes: &[Publish], rules: Rules, fault: &mut impl FnMut(String)) {
     let mut acknowledged: Vec<_> = publishes.iter().filter_map(|publish| Some((publish.ended, publish.id?))).collect();
     acknowledged.sort_by_key(|(ended, _)| *ended);
     for poll in chain.polls.iter().filter(|poll| poll.messages.is_empty() && !poll.missed) {
-        let known = acknowledged.iter().take_while(|(ended, _)| *ended < poll.begun);
+        let known = acknowledged.iter().take_while(|(ended, _)| *ended + rules.patience < poll.begun);
         let ahead = |id: &Cursor| id.epoch() == poll.cursor.epoch() && id.offset() > poll.cursor.offset();
         if let Some((_, id)) = known.into_iter().find(|(_, id)| ahead(id)) {
             fault(format!("was answered empty at {} though {id} had been published", poll.cursor));
+        }
+    }
+}
+
+/// In one log, something is missed only when something that was there may have expired.
+fn missed_for_a_reason(chain: &Chain, publishes: &[Publish], rules: Rules, fault: &mut impl FnMut(String)) {
+    let mut stands = chain.start;
+    for poll in &chain.polls {
+        let one_log = stands.is_some_and(|cursor| cursor.epoch() == poll.cursor.epoch());
+        let expired = poll.ended.saturating_sub(rules.retention.saturating_sub(rules.skew));
+        if poll.missed && one_log && !publishes.iter().any(|publish| publish.begun < expired) {
+            fault(format!("was told that it missed something at {}, and nothing had expired", poll.cursor));
+        }
+        stands = Some(poll.cursor);
+    }
+}
+
+/// What was answered is there in the end, unless it has expired or its log was lost.
+fn durable(history: &History, rules: Rules, faults: &mut Vec<String>) {
+    let Some((at, audit)) = &history.audit else { return };
+    let there: HashSet<_> = audit.iter().map(|(id, _)| *id).collect();
+    let epoch = audit.last().map(|(id, _)| id.epoch());
+    let expired = at.saturating_sub(rules.retention.saturating_sub(rules.skew));
+    for publish in &history.publishes {
+        if let Some(id) = publish.id
+            && Some(id.epoch()) == epoch
+            && publish.begun > expired
+            && !there.contains(&id)
+        {
+            faults.push(format!("{:?} was answered {id} and is not there", publish.text));
         }
     }
 }
@@ -221,6 +272,7 @@ mod tests {
         History {
             publishes: vec![publish("a", 1), publish("b", 2), publish("c", 3)],
             chains: vec![Chain { start: Some(at(0)), polls }],
+            audit: Some((ms(70), vec![(at(1), "a".into()), (at(2), "b".into()), (at(3), "c".into())])),
         }
     }
 
@@ -228,13 +280,13 @@ mod tests {
     fn spoiled(spoil: impl FnOnce(&mut History), says: &str) {
         let mut history = good();
         spoil(&mut history);
-        let faults = check(&history).expect_err(says);
+        let faults = check(&history, Rules::default()).expect_err(says);
         assert!(faults.iter().any(|fault| fault.contains(says)), "{faults:?}");
     }
 
     #[test]
     fn a_good_history_has_no_fault() {
-        assert_eq!(check(&good()), Ok(()));
+        assert_eq!(check(&good(), Rules::default()), Ok(()));
     }
 
     #[test]
@@ -249,6 +301,8 @@ mod tests {
         spoiled(|h| h.chains[0].polls[2].cursor = Cursor::new(8, 0), "was not told");
         spoiled(|h| h.publishes.push(publish("d", 4)), "and not");
         spoiled(|h| h.publishes[0].begun = ms(40), "\"a\" began after \"b\" was answered, and stands below");
+        spoiled(|h| h.audit.as_mut().unwrap().1.truncate(2), "\"c\" was answered 7-3 and is not there");
+        spoiled(|h| h.chains[0].polls[1].missed = true, "nothing had expired");
         spoiled(
             |h| {
                 for publish in &mut h.publishes[..2] {
@@ -260,9 +314,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_to_be_missed_may_be_missing() {
+    fn what_has_expired_may_be_missing_when_it_is_said_to_be_missed() {
         let mut history = good();
-        history.chains[0].polls[0] = Poll { missed: true, ..poll(0, &[(2, "b")], 2) };
-        assert_eq!(check(&history), Ok(()));
+        history.chains[0].polls[0] = Poll { missed: true, ..poll(40, &[(2, "b")], 2) };
+        let rules = Rules { retention: ms(25), ..Rules::default() };
+        assert_eq!(check(&history, rules), Ok(()));
     }
 }

@@ -131,12 +131,8 @@ impl Follower {
         let mut at = self.news.borrow().cursor();
         loop {
             tokio::select! {
-                news = store.next(&self.channel, at) => {
-                    // At what can't be read a follower ends; each of its holds reads for itself and says so.
-                    let Ok(batch) = news else { return };
-                    at = batch.cursor();
-                    self.news.send_replace(Arc::new(batch));
-                }
+                // Looked at first, so that a channel with news at every moment can't keep its follower for ever.
+                biased;
                 () = self.deserted() => {
                     // Joining takes the same lock, so nobody sits down while the follower leaves.
                     let mut entries = registry.lock();
@@ -144,6 +140,12 @@ impl Follower {
                         listed.remove_from(&mut entries);
                         return;
                     }
+                }
+                news = store.next(&self.channel, at) => {
+                    // At what can't be read a follower ends; each of its holds reads for itself and says so.
+                    let Ok(batch) = news else { return };
+                    at = batch.cursor();
+                    self.news.send_replace(Arc::new(batch));
                 }
             }
         }

@@ -1,0 +1,108 @@
+//! What stands in the table.
+//!
+//! | item | `log` | `offset` | other attributes |
+//! |---|---|---|---|
+//! | head | `lobby` | 0 | `epoch`, `last`, `time`, `base` |
+//! | slot: a message | `lobby@1763942400123` | 1 … | `time`, `text`, `nick`, `key`, `expires` |
+//! | slot: a filler | `lobby@1763942400123` | 1 … | `filler`, `time`, `expires` |
+//! | key | `lobby@1763942400123#the-key` | 0 | `slot`, `time`, `expires` |
+//!
+//! The epoch is part of the name under which slots stand, so a log that lost its head can't mix with its leftovers. A
+//! channel's name has neither `@` nor `#`.
+
+use std::fmt;
+
+use pubsub::{
+    channel::Channel,
+    cursor::Cursor,
+    message::{Draft, Key, Nick, Text},
+};
+
+/// One log of a channel: the name under which its slots stand.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LogName(String);
+
+impl LogName {
+    pub(crate) fn new(channel: &Channel, epoch: u64) -> Self {
+        Self(format!("{}@{epoch}", channel.as_str()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name under which a key of this log stands.
+    pub(crate) fn of_key(&self, key: &Key) -> String {
+        format!("{}#{}", self.0, key.as_str())
+    }
+}
+
+/// Where a channel's log begins and ends. It never expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// When this log began, in milliseconds since 1970. Compared for equality only.
+    pub(crate) epoch: u64,
+    /// The highest offset given out.
+    pub(crate) last: u64,
+    /// When that was.
+    pub(crate) time: u64,
+    /// Everything up to here has expired, whether or not it is still there.
+    pub(crate) base: u64,
+}
+
+impl Head {
+    pub(crate) fn at(&self, offset: u64) -> Cursor {
+        Cursor::new(self.epoch, offset)
+    }
+}
+
+/// What stands in a slot. Once written it never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// A message, with the time at which its offset was given out.
+    Message { time: u64, draft: Draft, key: Option<Key> },
+    /// Nothing, for ever: somebody decided the slot of a writer who was too slow.
+    Filler { time: u64 },
+}
+
+impl Slot {
+    pub(crate) fn time(&self) -> u64 {
+        match self {
+            Self::Message { time, .. } | Self::Filler { time } => *time,
+        }
+    }
+
+    /// About how many bytes DynamoDB counts: names and values.
+    pub(crate) fn size(&self, log: &LogName) -> usize {
+        let fixed = log.as_str().len() + "logoffsettimeexpires".len() + 30;
+        match self {
+            Self::Filler { .. } => fixed + "filler".len() + 1,
+            Self::Message { draft: Draft { nick, text }, key, .. } => {
+                let nick = nick.as_ref().map_or(0, |nick| "nick".len() + nick.as_str().len());
+                let key = key.as_ref().map_or(0, |key| "key".len() + key.as_str().len());
+                fixed + "text".len() + text.as_str().len() + nick + key
+            }
+        }
+    }
+
+    /// The message of a slot, from what the table has of it; nothing if it can't be one.
+    pub(crate) fn message(time: u64, text: String, nick: Option<String>, key: Option<String>) -> Option<Self> {
+        let nick = nick.map(Nick::parse).transpose().ok()?;
+        let key = key.map(|key| Key::parse(key.as_bytes())).transpose().ok()?;
+        Some(Self::Message { time, draft: Draft { nick, text: Text::parse(text).ok()? }, key })
+    }
+}
+
+/// Which slot a key's message stands in, or is to stand in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pointer {
+    pub(crate) slot: u64,
+    /// The time of that slot's message.
+    pub(crate) time: u64,
+}
+
+impl fmt::Debug for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "→{} ({})", self.slot, self.time)
+    }
+}

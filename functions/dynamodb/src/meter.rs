@@ -1,0 +1,76 @@
+//! What the table was asked, and what that costs.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The kinds of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// An offset is given out: `UpdateItem` on a head.
+    GiveOut,
+    /// A slot is written: `PutItem`.
+    PutSlot,
+    /// A key is pointed: `PutItem`.
+    PutKey,
+    /// A key is moved: `UpdateItem`.
+    MoveKey,
+    /// Slots are read: `Query`.
+    Query,
+    /// A head is read: `GetItem`.
+    Head,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::GiveOut, Self::PutSlot, Self::PutKey, Self::MoveKey, Self::Query, Self::Head];
+
+    /// The name that log lines and metrics use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GiveOut => "give_out",
+            Self::PutSlot => "put_slot",
+            Self::PutKey => "put_key",
+            Self::MoveKey => "move_key",
+            Self::Query => "query",
+            Self::Head => "head",
+        }
+    }
+
+    /// Whether its units are write units.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        !matches!(self, Self::Query | Self::Head)
+    }
+}
+
+/// Counts requests and capacity units by kind, since the process began.
+#[derive(Debug, Default)]
+pub struct Meter {
+    requests: [AtomicU64; 6],
+    /// In halves: an eventually consistent read costs half a unit.
+    half_units: [AtomicU64; 6],
+}
+
+impl Meter {
+    /// Counts one request that was sent, and what it used.
+    pub(crate) fn count(&self, kind: Kind, units: f64) {
+        // Units are multiples of a half, and few.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let halves = (units * 2.0).round() as u64;
+        for (known, (requests, half_units)) in Kind::ALL.iter().zip(self.requests.iter().zip(&self.half_units)) {
+            if *known == kind {
+                requests.fetch_add(1, Relaxed);
+                half_units.fetch_add(halves, Relaxed);
+            }
+        }
+    }
+
+    /// Each kind with its requests and units.
+    pub fn totals(&self) -> impl Iterator<Item = (Kind, u64, f64)> {
+        let counted = self.requests.iter().zip(&self.half_units);
+        Kind::ALL.into_iter().zip(counted).map(|(kind, (requests, half_units))| {
+            let half_units = u32::try_from(half_units.load(Relaxed)).unwrap_or(u32::MAX);
+            (kind, requests.load(Relaxed), f64::from(half_units) / 2.0)
+        })
+    }
+}

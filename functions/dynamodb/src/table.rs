@@ -1,0 +1,102 @@
+//! The seam: the few operations that the log needs of a table. DynamoDB implements it, and the simulation.
+
+use pubsub::{channel::Channel, message::Key, store::StoreError};
+
+use crate::item::{Head, LogName, Pointer, Slot};
+
+/// One table. Every operation is one request and is atomic. An error may mean that it landed, or lands later.
+pub(crate) trait Table: Send + Sync + 'static {
+    /// Gives out the next offset of a channel, in the new head; nothing when the turn is not this one. Running on
+    /// needs a head that spoke after `quiet`, beginning one that did not, or none.
+    fn give_out(&self, channel: &Channel, turn: Turn, now: u64, quiet: u64) -> impl Reply<Option<Head>>;
+
+    /// Writes a slot that is empty; else says what stands there.
+    fn put_slot(&self, log: &LogName, offset: u64, slot: &Slot, expires: u64) -> impl Reply<Option<Slot>>;
+
+    /// Points a key that is new, or older than `quiet`; else says where it points.
+    fn put_key(&self, log: &LogName, key: &Key, to: Pointer, quiet: u64, expires: u64) -> impl Reply<Option<Pointer>>;
+
+    /// Points a key elsewhere, if it points at slot `from`.
+    fn move_key(&self, log: &LogName, key: &Key, from: u64, to: Pointer, expires: u64) -> impl Reply<Moved>;
+
+    /// Slots of a log, within what one request may bring.
+    fn query(&self, log: &LogName, range: Range, consistency: Consistency, limit: usize) -> impl Reply<Page>;
+
+    /// The head of a channel, as it is now.
+    fn head(&self, channel: &Channel) -> impl Reply<Option<Head>>;
+}
+
+/// A request under way.
+pub(crate) trait Reply<T>: Future<Output = Result<T, TableError>> + Send {}
+impl<T, F: Future<Output = Result<T, TableError>> + Send> Reply<T> for F {}
+
+/// The two ways to give out an offset, which exclude each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The channel goes on.
+    RunOn,
+    /// The channel speaks for the first time, or after so long a silence that all it said has expired: `base` becomes
+    /// what `last` was.
+    Begin,
+}
+
+/// What became of moving a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// It points where it should.
+    Done,
+    /// It pointed elsewhere, and still does.
+    Elsewhere(Pointer),
+    /// There is no such key.
+    Gone,
+}
+
+/// Which slots to read, and in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Range {
+    /// Above an offset, upward.
+    Above(u64),
+    /// Below an offset, downward.
+    Below(u64),
+}
+
+/// What a read may miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consistency {
+    /// It may miss what was written just now. Costs half.
+    Eventual,
+    /// It misses nothing that was written before it began.
+    Strong,
+}
+
+/// Slots in the order of the range.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) slots: Vec<(u64, Slot)>,
+    /// Whether there may be more beyond the last of them.
+    pub(crate) more: bool,
+}
+
+/// Why a request was not answered as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TableError {
+    /// The table refused it: too much at once.
+    #[error("the table is throttled")]
+    Throttled,
+    /// No answer came in time, or one that makes no sense.
+    #[error("the table does not answer")]
+    NoAnswer,
+    /// An item that this version can't read.
+    #[error("the table has an item that can't be read")]
+    Corrupt,
+}
+
+impl From<TableError> for StoreError {
+    /// An earlier try of a request that was throttled in the end may have landed, so this says nothing of a message.
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Throttled | TableError::NoAnswer => Self::NoAnswer,
+            TableError::Corrupt => Self::Corrupt,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! From slots to messages: what may be delivered, and where a reader must stop.
+
+use std::sync::Arc;
+
+use pubsub::{channel::Channel, cursor::Cursor, message::Message};
+
+use crate::item::Slot;
+
+/// A hole below something so old is decided by whoever sees it, in milliseconds: its writer can't be about to write.
+const AGED_MS: u64 = 10_000;
+
+/// So many holes are looked at together.
+const HOLES_MAX: usize = 100;
+
+/// How far a reader came, and what it found.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    /// Everything up to here is decided, or has expired.
+    pub(crate) position: u64,
+    pub(crate) messages: Vec<Arc<Message>>,
+    /// Whether something after the beginning has expired.
+    pub(crate) missed: bool,
+    /// The undecided slots above the position that have something above them, upward.
+    pub(crate) holes: Vec<u64>,
+    /// How many of these, the lowest, have something old above them.
+    pub(crate) aged: usize,
+}
+
+/// The times that a walk goes by, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) now: u64,
+    /// What is of this time or older has expired.
+    pub(crate) horizon: u64,
+}
+
+impl Walk {
+    /// A reader that stands at `position`.
+    pub(crate) fn from(position: u64) -> Self {
+        Self { position, ..Self::default() }
+    }
+
+    /// Whether there is nothing to tell.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && !self.missed
+    }
+
+    /// Goes on over slots above the position, upward.
+    pub(crate) fn over<'a>(
+        &mut self,
+        channel: &Channel,
+        epoch: u64,
+        slots: impl IntoIterator<Item = (u64, &'a Slot)>,
+        times: Times,
+    ) {
+        let mut below = self.position;
+        for (offset, slot) in slots {
+            let expired = slot.time() <= times.horizon;
+            let hole = offset > below + 1;
+            if self.holes.is_empty() && expired {
+                // A hole below has expired as well, and whatever was in it may have been deleted first.
+                self.missed |= hole || matches!(slot, Slot::Message { .. });
+                self.position = offset;
+            } else if self.holes.is_empty() && !hole {
+                self.messages.extend(message(channel, Cursor::new(epoch, offset), slot));
+                self.position = offset;
+            }
+            if hole && self.position != offset {
+                self.holes.extend((below + 1..offset).take(HOLES_MAX - self.holes.len()));
+            }
+            if times.now.saturating_sub(slot.time()) > AGED_MS {
+                self.aged = self.holes.len();
+            }
+            below = offset;
+        }
+    }
+}
+
+/// The message in a slot, if there is one.
+pub(crate) fn message(channel: &Channel, id: Cursor, slot: &Slot) -> Option<Arc<Message>> {
+    match slot {
+        Slot::Filler { .. } => None,
+        Slot::Message { time, draft, .. } => Some(Arc::new(Message::new(id, channel.clone(), draft.clone(), *time))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pubsub::message::{Draft, Text};
+
+    const TIMES: Times = Times { now: 1_000_000, horizon: 900_000 };
+    const YOUNG: u64 = 995_000;
+    const AGED: u64 = 980_000;
+    const EXPIRED: u64 = 900_000;
+
+    fn said(time: u64) -> Slot {
+        let text = Text::parse("x".to_owned()).unwrap();
+        Slot::Message { time, draft: Draft { nick: None, text }, key: None }
+    }
+
+    /// What a reader at 4 makes of slots: position, offsets, missed, holes, aged.
+    fn walked(slots: &[(u64, Slot)]) -> (u64, Vec<u64>, bool, Vec<u64>, usize) {
+        let mut walk = Walk::from(4);
+        walk.over(&Channel::default(), 7, slots.iter().map(|(offset, slot)| (*offset, slot)), TIMES);
+        let offsets = walk.messages.iter().map(|message| message.id().offset()).collect();
+        (walk.position, offsets, walk.missed, walk.holes, walk.aged)
+    }
+
+    #[test]
+    fn what_is_decided_is_delivered_up_to_the_first_hole() {
+        let filler = Slot::Filler { time: YOUNG };
+        let slots = [(5, said(YOUNG)), (6, filler), (8, said(YOUNG)), (11, said(YOUNG))];
+        assert_eq!(walked(&slots), (6, vec![5], false, vec![7, 9, 10], 0));
+    }
+
+    #[test]
+    fn a_hole_below_something_old_is_aged() {
+        assert_eq!(walked(&[(6, said(AGED)), (8, said(YOUNG))]), (4, vec![], false, vec![5, 7], 1));
+        assert_eq!(walked(&[(6, said(YOUNG)), (8, said(AGED))]), (4, vec![], false, vec![5, 7], 2));
+    }
+
+    #[test]
+    fn what_has_expired_was_missed_unless_it_was_nothing() {
+        assert_eq!(walked(&[(5, said(EXPIRED)), (6, said(YOUNG))]), (6, vec![6], true, vec![], 0));
+        assert_eq!(walked(&[(5, Slot::Filler { time: EXPIRED })]), (5, vec![], false, vec![], 0));
+        assert_eq!(walked(&[(6, Slot::Filler { time: EXPIRED })]), (6, vec![], true, vec![], 0));
+    }
+}
