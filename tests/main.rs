@@ -16,4 +16,5 @@ mod garbage;
 mod hold;
 mod log;
 mod process;
+mod stores;
 mod wire;

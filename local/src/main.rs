@@ -1,10 +1,11 @@
-//! The emulator: linger on one machine, in one process, over the store in memory.
+//! The emulator: linger on one machine, in one process.
 
 mod flags;
 mod metrics;
 mod observe;
 mod router;
 mod serve;
+mod store;
 
 use std::{
     io::{self, Write},
@@ -15,9 +16,7 @@ use std::{
 use clap::Parser;
 use pubsub::{
     api::Api,
-    clock::Clock,
     limits::{InvalidSetting, Limits},
-    memory::Memory,
     service::Service,
 };
 
@@ -32,6 +31,12 @@ enum Failure {
     Page(String),
     #[error("can't listen on {address}: {error}")]
     Listen { address: String, error: io::Error },
+    #[cfg(feature = "dynamodb")]
+    #[error("{0} is not set, and DynamoDB needs it")]
+    Credentials(&'static str),
+    #[cfg(feature = "dynamodb")]
+    #[error("can't make the table: {0}")]
+    Table(String),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -54,14 +59,13 @@ fn run(flags: &Flags) -> Result<(), Failure> {
     if !flags.static_dir.join("index.html").is_file() {
         return Err(Failure::Page(flags.static_dir.display().to_string()));
     }
-    let holds_max = limits.holds_max;
-    let store = Memory::new(Clock::System, flags.retention, limits);
-    let service = Arc::new(Service::new(Arc::new(store), holds_max));
-    let api = Api::new(Arc::clone(&service), flags.wait_max);
-    let router = router::router(flags, api, Arc::new(Metrics::new(Arc::clone(&service))));
-
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        let holds_max = limits.holds_max;
+        let (store, bill) = store::open(flags, limits).await?;
+        let service = Arc::new(Service::new(store, holds_max));
+        let api = Api::new(Arc::clone(&service), flags.wait_max);
+        let router = router::router(flags, api, Arc::new(Metrics::new(Arc::clone(&service), bill)));
         let server = Server::bind(&flags.host, flags.port).await.map_err(|error| {
             let address = format!("{}:{}", flags.host, flags.port);
             Failure::Listen { address, error }

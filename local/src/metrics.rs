@@ -1,6 +1,6 @@
 //! The process's counters, as Prometheus reads them.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -9,6 +9,8 @@ use prometheus_client::{
 };
 use pubsub::{api::Code, service::Service};
 
+use crate::store::{Bill, Usage};
+
 /// How the text of `/metrics` is written.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -16,6 +18,7 @@ pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0
 pub(crate) struct Metrics {
     service: Arc<Service>,
     errors: Family<Error, Counter>,
+    bill: Bill,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -23,10 +26,20 @@ struct Error {
     code: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    kind: &'static str,
+}
+
 impl Metrics {
-    pub(crate) fn new(service: Arc<Service>) -> Self {
+    pub(crate) fn new(service: Arc<Service>, bill: Bill) -> Self {
         let errors = Family::default();
-        Self { service, errors }
+        Self { service, errors, bill }
+    }
+
+    /// What the store has used since this was last asked.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        self.bill.since_last()
     }
 
     /// Counts a problem that was answered.
@@ -54,6 +67,17 @@ impl Metrics {
         counter("published", "Messages published, repeats not counted", stats.published);
         counter("delivered", "Messages in answers", stats.delivered);
         registry.register("errors", "Problems answered", self.errors.clone());
+        let totals = self.bill.totals();
+        if !totals.is_empty() {
+            let (requests, units) =
+                (Family::<Request, Counter>::default(), Family::<Request, Counter<f64, AtomicU64>>::default());
+            for (kind, count, used) in totals {
+                requests.get_or_create(&Request { kind }).inc_by(count);
+                units.get_or_create(&Request { kind }).inc_by(used);
+            }
+            registry.register("store_requests", "Requests to the table", requests);
+            registry.register("store_units", "Capacity units that they used", units);
+        }
         let mut written = String::new();
         // A string takes whatever is written.
         let _ = text::encode(&mut written, &registry);

@@ -31,6 +31,7 @@ pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, request: Reques
         begun: clock::now(),
         status: None,
         report: Report::default(),
+        metrics: Arc::clone(&metrics),
     };
     let mut response = next.run(request).await;
     line.status = Some(response.status());
@@ -54,10 +55,12 @@ struct Line {
     begun: Instant,
     status: Option<StatusCode>,
     report: Report,
+    metrics: Arc<Metrics>,
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
+        let usage = self.metrics.usage();
         tracing::info!(
             id = self.id,
             method = %self.method,
@@ -67,6 +70,9 @@ impl Drop for Line {
             code = self.report.code.map(|code| code.as_str()),
             messages = self.report.messages,
             ms = clock::millis(self.begun.elapsed()),
+            requests = usage.as_ref().map(|usage| usage.requests),
+            read_units = usage.as_ref().map(|usage| usage.read_units),
+            write_units = usage.as_ref().map(|usage| usage.write_units),
             "{}",
             if self.status.is_some() { "answered" } else { "client left" },
         );

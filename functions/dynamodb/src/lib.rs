@@ -30,6 +30,8 @@ mod walk;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod suite;
+#[cfg(test)]
 mod wrong;
 
 use std::time::Duration;

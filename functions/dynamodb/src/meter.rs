@@ -49,6 +49,8 @@ pub struct Meter {
     requests: [AtomicU64; 6],
     /// In halves: an eventually consistent read costs half a unit.
     half_units: [AtomicU64; 6],
+    /// Requests, and half units of reads and writes, that `since_last` has not told yet.
+    untold: [AtomicU64; 3],
 }
 
 impl Meter {
@@ -63,14 +65,28 @@ impl Meter {
                 half_units.fetch_add(halves, Relaxed);
             }
         }
+        let [requests, reads, writes] = &self.untold;
+        requests.fetch_add(1, Relaxed);
+        if kind.writes() { writes } else { reads }.fetch_add(halves, Relaxed);
+    }
+
+    /// Requests, read units and write units since this was last asked: the sum of all answers is the bill.
+    pub fn since_last(&self) -> (u64, f64, f64) {
+        let [requests, reads, writes] = self.untold.each_ref().map(|untold| untold.swap(0, Relaxed));
+        (requests, units(reads), units(writes))
     }
 
     /// Each kind with its requests and units.
     pub fn totals(&self) -> impl Iterator<Item = (Kind, u64, f64)> {
         let counted = self.requests.iter().zip(&self.half_units);
-        Kind::ALL.into_iter().zip(counted).map(|(kind, (requests, half_units))| {
-            let half_units = u32::try_from(half_units.load(Relaxed)).unwrap_or(u32::MAX);
-            (kind, requests.load(Relaxed), f64::from(half_units) / 2.0)
-        })
+        Kind::ALL
+            .into_iter()
+            .zip(counted)
+            .map(|(kind, (requests, half_units))| (kind, requests.load(Relaxed), units(half_units.load(Relaxed))))
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a bill of 2^53 half units would be 500 million dollars")]
+fn units(halves: u64) -> f64 {
+    halves as f64 / 2.0
 }

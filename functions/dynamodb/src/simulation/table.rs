@@ -87,6 +87,11 @@ impl SimulatedTable {
         Self(Arc::new(World { clock, state }))
     }
 
+    /// An empty table that nothing ever goes wrong with.
+    pub(crate) fn faultless(clock: Clock) -> Self {
+        Self::new(clock, Random::new(0), None)
+    }
+
     /// Sets what goes wrong from now on.
     pub(super) fn set_faults(&self, faults: Faults) {
         self.0.state.lock().unwrap().faults = faults;
@@ -339,13 +344,13 @@ impl Table for SimulatedTable {
                 let lag = if stale { random.duration_ms(0, 2_000) } else { Duration::ZERO };
                 stored.shown(lag)
             };
-            let mut found: Vec<_> = match range {
+            let found: Vec<_> = match range {
                 Range::Above(offset) => items
                     .slots
                     .range((log.clone(), offset + 1)..=(log.clone(), u64::MAX))
                     .filter(|(_, stored)| shown(stored))
                     .map(|((_, offset), stored)| (*offset, stored.value.clone()))
-                    .take(limit + 1)
+                    .take(limit)
                     .collect(),
                 Range::Below(offset) => items
                     .slots
@@ -353,11 +358,11 @@ impl Table for SimulatedTable {
                     .rev()
                     .filter(|(_, stored)| shown(stored))
                     .map(|((_, offset), stored)| (*offset, stored.value.clone()))
-                    .take(limit + 1)
+                    .take(limit)
                     .collect(),
             };
-            let more = found.len() > limit;
-            found.truncate(limit);
+            // As DynamoDB does: who got as many as they wanted is not told that these were all.
+            let more = found.len() == limit;
             Page { slots: found, more }
         })
         .await
