@@ -26,6 +26,13 @@ impl Noting {
         Self { http: Client::new(), base: base.to_owned(), channel: channel.to_owned(), begun: clock::now() }
     }
 
+    /// The same client, and the same beginning of time, for another server.
+    #[cfg(feature = "dynamodb")]
+    #[must_use]
+    pub(crate) fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
     fn elapsed(&self) -> Duration {
         clock::now() - self.begun
     }

@@ -23,7 +23,9 @@ pub(crate) static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
 /// The binary, built when the first test asks for it: the one that `cargo run` starts.
 pub(crate) static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo).args(["build", "--quiet", "--bin", "linger"]).current_dir(&*ROOT).status();
+    let features: &[&str] = if cfg!(feature = "dynamodb") { &["--features", "local/dynamodb"] } else { &[] };
+    let build = ["build", "--quiet", "--bin", "linger"].iter().chain(features);
+    let built = Command::new(cargo).args(build).current_dir(&*ROOT).status();
     assert!(built.is_ok_and(|status| status.success()), "cargo build --bin linger failed");
     let tests = env::current_exe().expect("a test knows its own path");
     tests.ancestors().nth(2).expect("it is in target/debug/deps").join("linger")
@@ -91,6 +93,13 @@ impl Emulator {
         self.child.id().expect("it runs")
     }
 
+    /// Starts one over a table of DynamoDB, which it makes if there is none.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) async fn over_table(endpoint: &str, table: &str) -> Self {
+        let store = ["--store", "dynamodb", "--create-table", "--endpoint-url", endpoint, "--table", table];
+        Self::start(&store).await
+    }
+
     /// Sends it a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
@@ -108,11 +117,17 @@ impl Emulator {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("procfs").count()
     }
 
-    /// The value of one of its metrics; 0 for a counter that has not begun.
-    pub(crate) async fn metric(&self, name: &str) -> u64 {
+    /// The value of one of its metrics; 0 for one that has not begun.
+    pub(crate) async fn number(&self, name: &str) -> f64 {
         let text = reqwest::get(self.url("/metrics")).await.unwrap().text().await.unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().expect("a whole number"))
+        value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// The same, of one that is a whole number.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are small")]
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        self.number(name).await as u64
     }
 
     /// Its log so far, a JSON object for each line.
@@ -134,7 +149,7 @@ impl Drop for Emulator {
 pub(crate) fn command() -> tokio::process::Command {
     let mut command = tokio::process::Command::new(&*BINARY);
     for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("LINGER_") {
+        if name.to_string_lossy().starts_with("LINGER_") || name.to_string_lossy().starts_with("AWS_") {
             command.env_remove(name);
         }
     }

@@ -16,5 +16,9 @@ mod garbage;
 mod hold;
 mod log;
 mod process;
+#[cfg(feature = "dynamodb")]
+mod proxy;
 mod stores;
+#[cfg(feature = "dynamodb")]
+mod table;
 mod wire;

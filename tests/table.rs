@@ -1,0 +1,397 @@
+//! The store in DynamoDB from outside: emulators over one table of DynamoDB Local, with a proxy that cuts between.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use pubsub::{clock, cursor::Cursor};
+use tests::{
+    checker::{Chain, History, Publish, Rules, check},
+    local::{self, Local},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    client::Noting,
+    emulator::Emulator,
+    proxy::{Cut, Kind, Proxy},
+};
+
+/// The name of a table that no other test uses.
+fn table() -> String {
+    static TABLES: AtomicU32 = AtomicU32::new(0);
+    format!("linger-{}-{}", std::process::id(), TABLES.fetch_add(1, Relaxed))
+}
+
+/// Two emulators over one table; a proxy stands before the first.
+struct Pair {
+    proxy: Proxy,
+    cut: Emulator,
+    whole: Emulator,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let (proxy, table) = (Proxy::start(&local::ENDPOINT).await, table());
+        let cut = Emulator::over_table(&proxy.endpoint, &table).await;
+        let whole = Emulator::over_table(&local::ENDPOINT, &table).await;
+        Self { proxy, cut, whole }
+    }
+
+    fn cut_client(&self) -> Noting {
+        Noting::new(&self.cut.base, "x")
+    }
+
+    fn whole_client(&self) -> Noting {
+        Noting::new(&self.whole.base, "x")
+    }
+
+    /// All that is there, holes decided: an offset whose giving out was not answered stays empty.
+    async fn texts(&self) -> Vec<String> {
+        let client = self.whole_client();
+        let mut query = "cursor=earliest&wait=2".to_owned();
+        let mut texts = Vec::new();
+        loop {
+            let poll = client.poll(&query).await.expect("an answer");
+            if poll.messages.is_empty() {
+                return texts;
+            }
+            query = format!("cursor={}&wait=2", poll.cursor);
+            texts.extend(poll.messages.into_iter().map(|(_, text)| text));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_response_and_the_next_try_append_once() {
+    let pair = Pair::start().await;
+    for (number, cuts) in [
+        vec![(Kind::GiveOut, Cut::DropResponse)],
+        vec![(Kind::PutMessage, Cut::DropResponse)],
+        vec![(Kind::PutMessage, Cut::DropRequest)],
+        vec![(Kind::PutKey, Cut::DropResponse)],
+        vec![(Kind::PutMessage, Cut::ForwardLater(Duration::from_millis(300)))],
+        vec![(Kind::PutMessage, Cut::Delay(Duration::from_millis(1500)))],
+        vec![
+            (Kind::GiveOut, Cut::DropResponse),
+            (Kind::PutKey, Cut::DropRequest),
+            (Kind::PutMessage, Cut::DropResponse),
+        ],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (kind, cut) in cuts {
+            pair.proxy.cut(kind, cut);
+        }
+        let text = number.to_string();
+        let sent = pair.cut_client().publish(&text, Some(&text)).await;
+        assert!(sent.id.is_some(), "{text}");
+    }
+    sleep(Duration::from_millis(600)).await;
+    assert_eq!(pair.texts().await, ["0", "1", "2", "3", "4", "5", "6"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_with_its_key_on_another_process_appends_once_however_late_the_first_lands() {
+    let pair = Pair::start().await;
+    for _ in 0..3 {
+        pair.proxy.cut(Kind::PutMessage, Cut::ForwardLater(Duration::from_millis(1500)));
+    }
+    let first = pair.cut_client().publish("a", Some("k")).await;
+    assert_eq!(first.id, None, "all its tries were cut");
+    let again = pair.whole_client().publish("a", Some("k")).await;
+    assert!(again.id.is_some());
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(pair.whole_client().publish("a", Some("k")).await.id, again.id);
+    assert_eq!(pair.texts().await, ["a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_killed_between_its_writes_delays_others_by_the_grace() {
+    let mut pair = Pair::start().await;
+    let first = pair.whole_client().publish("first", None).await.id.expect("published");
+    pair.proxy.cut(Kind::PutMessage, Cut::Stall);
+    let client = pair.cut_client();
+    let dying = tokio::spawn(async move { client.publish("dead", Some("k")).await });
+    while pair.proxy.count(Kind::PutMessage) == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    pair.cut.signal("KILL");
+    assert!(!pair.cut.ended().await.success());
+    assert_eq!(dying.await.unwrap().id, None);
+
+    let holder = pair.whole_client();
+    let held = tokio::spawn(async move { holder.poll(&format!("cursor={first}&wait=20")).await });
+    sleep(Duration::from_millis(200)).await;
+    let begun = clock::now();
+    assert!(pair.whole_client().publish("second", None).await.id.is_some());
+    let got = held.await.unwrap().expect("an answer");
+    let waited = clock::now() - begun;
+    assert_eq!(got.messages.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["second"]);
+    println!("delayed by {waited:?}");
+    assert!(waited >= Duration::from_millis(900), "the hole was given its time: {waited:?}");
+    assert!(waited < Duration::from_secs(3), "{waited:?}");
+
+    // Its client tries again elsewhere.
+    let again = pair.whole_client().publish("dead", Some("k")).await;
+    assert!(again.id.is_some());
+    assert_eq!(pair.texts().await, ["first", "second", "dead"]);
+}
+
+async fn publisher(client: Noting, number: usize, count: usize, keyed: bool) -> History {
+    let mut history = History::default();
+    for message in 0..count {
+        let text = format!("{number}.{message}");
+        let key = keyed.then_some(text.as_str());
+        history.publishes.push(client.publish(&text, key).await);
+    }
+    history
+}
+
+async fn subscriber(client: Noting) -> History {
+    let mut chain = Chain { start: None, polls: vec![] };
+    let mut query = "cursor=earliest".to_owned();
+    loop {
+        let poll = client.poll(&query).await.expect("an answer");
+        query = format!("cursor={}", poll.cursor);
+        let ended = poll.messages.iter().any(|(_, text)| text == "end");
+        chain.polls.push(poll);
+        if ended {
+            return History { chains: vec![chain], ..History::default() };
+        }
+    }
+}
+
+/// What the emulators have asked of the table to publish: requests and write units.
+async fn spent(emulators: &[Emulator]) -> (f64, f64) {
+    let (mut requests, mut units) = (0.0, 0.0);
+    for emulator in emulators {
+        for kind in ["give_out", "put_slot", "put_key", "move_key"] {
+            requests += emulator.number(&format!("linger_store_requests_total{{kind=\"{kind}\"}}")).await;
+            units += emulator.number(&format!("linger_store_units_total{{kind=\"{kind}\"}}")).await;
+        }
+    }
+    (requests, units)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_publishers_in_many_processes_keep_one_order_at_the_least_cost() {
+    const PUBLISHERS: usize = 64;
+    for (messages, keyed, requests_max, units_max) in [(10_000, false, 2.1, 2.05), (2_000, true, 3.15, 3.1)] {
+        let table = table();
+        let (mut publishing, mut subscribing) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            publishing.push(Emulator::over_table(&local::ENDPOINT, &table).await);
+        }
+        for _ in 0..2 {
+            subscribing.push(Emulator::over_table(&local::ENDPOINT, &table).await);
+        }
+        let origin = Noting::new(&publishing[0].base, "x");
+        let mut subscribers = JoinSet::new();
+        for number in 0..10 {
+            subscribers.spawn(subscriber(origin.at(&subscribing[number % 2].base)));
+        }
+        let mut publishers = JoinSet::new();
+        for number in 0..PUBLISHERS {
+            let client = origin.at(&publishing[number % 3].base);
+            publishers.spawn(publisher(client, number, messages / PUBLISHERS, keyed));
+        }
+        let mut histories = publishers.join_all().await;
+        let end = origin.publish("end", None).await;
+        histories.push(History { publishes: vec![end], ..History::default() });
+        histories.extend(timeout(Duration::from_secs(60), subscribers.join_all()).await.expect("all come to the end"));
+        let history = History {
+            publishes: histories.iter().flat_map(|history| history.publishes.clone()).collect(),
+            chains: histories.into_iter().flat_map(|history| history.chains).collect(),
+            audit: None,
+        };
+        assert_eq!(check(&history, Rules::default()), Ok(()));
+        let published = history.publishes.iter().filter(|publish| publish.id.is_some()).count();
+        assert_eq!(published, history.publishes.len(), "every one was answered");
+        let delivered = |chain: &Chain| chain.polls.iter().map(|poll| poll.messages.len()).sum::<usize>();
+        assert!(history.chains.iter().all(|chain| delivered(chain) == published), "everybody has all");
+        let (requests, units) = spent(&publishing).await;
+        let each = |total: f64| total / f64::from(u32::try_from(published).unwrap());
+        println!("{published} messages, keyed: {keyed}: {} requests and {} units each", each(requests), each(units));
+        assert!(each(requests) <= requests_max && each(units) <= units_max, "{} {}", each(requests), each(units));
+    }
+}
+
+/// Requests to read that an emulator has made.
+async fn reads(emulator: &Emulator) -> u64 {
+    let mut total = 0;
+    for kind in ["query", "head"] {
+        total += emulator.metric(&format!("linger_store_requests_total{{kind=\"{kind}\"}}")).await;
+    }
+    total
+}
+
+/// Those that it makes in a while.
+async fn reads_within(emulator: &Emulator, span: Duration) -> u64 {
+    let before = reads(emulator).await;
+    sleep(span).await;
+    reads(emulator).await - before
+}
+
+/// So many holds, each on a connection of its own, come to rest.
+async fn holds(emulator: &Emulator, count: usize, query: &str) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
+        let request = format!("GET /sub?channel=x&{query} HTTP/1.1\r\nhost: linger\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    while emulator.metric("linger_holds").await < count as u64 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    streams
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_holds_read_as_often_as_one() {
+    const SPAN: Duration = Duration::from_secs(4);
+    let emulator = Emulator::over_table(&local::ENDPOINT, &table()).await;
+    let client = Noting::new(&emulator.base, "x");
+    let mut at = client.publish("first", None).await.id.expect("published");
+
+    let one = holds(&emulator, 1, &format!("cursor={at}")).await;
+    sleep(Duration::from_secs(2)).await;
+    let reads_of_one = reads_within(&emulator, SPAN).await;
+    drop(one);
+    let mut herd = holds(&emulator, 1000, &format!("cursor={at}")).await;
+    sleep(Duration::from_secs(2)).await;
+    let reads_of_many = reads_within(&emulator, SPAN).await;
+    println!("reads in {SPAN:?}: {reads_of_one} for one hold, {reads_of_many} for a thousand");
+    assert!(reads_of_many <= reads_of_one + 2, "{reads_of_many} and {reads_of_one}");
+    assert!(reads_of_one >= 10, "somebody reads");
+
+    // The herd is told, and polls again on the same connections.
+    let before = reads(&emulator).await;
+    at = client.publish("second", None).await.id.expect("published");
+    let again = format!("GET /sub?channel=x&cursor={at} HTTP/1.1\r\nhost: linger\r\n\r\n");
+    for stream in &mut herd {
+        let mut answer = vec![0; 4096];
+        let len = stream.read(&mut answer).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer[..len]).contains("second"));
+        stream.write_all(again.as_bytes()).await.unwrap();
+    }
+    while emulator.metric("linger_holds").await < 1000 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let herd_reads = reads(&emulator).await - before;
+    println!("a herd of a thousand that polls again: {herd_reads} reads");
+    assert!(herd_reads <= 60, "{herd_reads}");
+
+    drop(herd);
+    sleep(Duration::from_millis(1500)).await;
+    assert_eq!(reads_within(&emulator, Duration::from_secs(1)).await, 0, "nobody is there, and nobody reads");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_hold_reads_so_often() {
+    let emulator = Emulator::over_table(&local::ENDPOINT, &table()).await;
+    let client = Noting::new(&emulator.base, "x");
+    let at = client.publish("first", None).await.id.expect("published");
+    let before = reads(&emulator).await;
+    let poll = client.poll(&format!("cursor={at}&wait=25")).await.expect("an answer");
+    assert!(poll.messages.is_empty());
+    let reads = reads(&emulator).await - before;
+    println!("an idle hold of 25 s: {reads} reads");
+    assert!((60..=130).contains(&reads), "{reads}");
+}
+
+/// Publishes for ever, and checks that every refusal is a 503 in time that says when to come back.
+async fn publish_through_outages(client: Noting, number: usize, done: Arc<AtomicBool>) -> Vec<Publish> {
+    let mut publishes = Vec::new();
+    let mut message = 0;
+    while !done.load(Relaxed) {
+        let text = format!("{number}.{message}");
+        let publish = client.publish(&text, Some(&text)).await;
+        let took = publish.ended - publish.begun;
+        assert!(took < Duration::from_millis(3500), "{took:?}");
+        // What was refused may be there: it is asked again with its key until it is.
+        if publish.id.is_some() {
+            message += 1;
+        } else {
+            sleep(Duration::from_millis(200)).await;
+        }
+        publishes.push(publish);
+    }
+    publishes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_loses_nothing_that_was_acknowledged() {
+    let folder = std::env::temp_dir().join(format!("linger-outage-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let database = Local::start(Some(&folder), 0);
+    let endpoint = database.endpoint.clone();
+    let port = endpoint.rsplit(':').next().unwrap().parse().unwrap();
+    let emulator = Emulator::over_table(&endpoint, &table()).await;
+    let client = Noting::new(&emulator.base, "x");
+    let done = Arc::new(AtomicBool::new(false));
+    let mut publishers = JoinSet::new();
+    for number in 0..8 {
+        publishers.spawn(publish_through_outages(client.clone(), number, Arc::clone(&done)));
+    }
+    let reader = tokio::spawn(read_through_outages(client.clone()));
+    let signal = |database: &Local, name: &str| {
+        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &database.pid().to_string()]).status();
+        assert!(sent.unwrap().success());
+    };
+
+    sleep(Duration::from_secs(2)).await;
+    signal(&database, "STOP");
+    sleep(Duration::from_secs(4)).await;
+    let refused = reqwest::get(emulator.url("/sub?channel=x&wait=0")).await.unwrap();
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (503, &b"2"[..]));
+    sleep(Duration::from_secs(26)).await;
+    signal(&database, "CONT");
+    sleep(Duration::from_secs(3)).await;
+    drop(database);
+    sleep(Duration::from_secs(3)).await;
+    let database = Local::start(Some(&folder), port);
+    sleep(Duration::from_secs(4)).await;
+
+    done.store(true, Relaxed);
+    let publishes: Vec<_> = publishers.join_all().await.into_iter().flatten().collect();
+    assert!(client.publish("end", None).await.id.is_some());
+    let chain = timeout(Duration::from_secs(30), reader).await.expect("it comes to the end").unwrap();
+    let delivered: Vec<_> = chain.polls.iter().flat_map(|poll| poll.messages.clone()).collect();
+    let (acknowledged, refused): (Vec<_>, Vec<_>) = publishes.iter().partition(|publish| publish.id.is_some());
+    println!("{} acknowledged, {} refused, {} delivered", acknowledged.len(), refused.len(), delivered.len());
+    assert!(acknowledged.len() > 100 && refused.len() > 50);
+    let history = History { publishes, chains: vec![chain], audit: Some((Duration::ZERO, delivered)) };
+    let rules = Rules { patience: Duration::from_secs(60), ..Rules::default() };
+    assert_eq!(check(&history, rules), Ok(()));
+    drop(database);
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+async fn read_through_outages(client: Noting) -> Chain {
+    let mut chain = Chain { start: Some(Cursor::ORIGIN), polls: vec![] };
+    let mut query = "cursor=0-0".to_owned();
+    loop {
+        let Some(poll) = client.poll(&query).await else {
+            sleep(Duration::from_millis(200)).await;
+            continue;
+        };
+        query = format!("cursor={}", poll.cursor);
+        let ended = poll.messages.iter().any(|(_, text)| text == "end");
+        chain.polls.push(poll);
+        if ended {
+            return chain;
+        }
+    }
+}
