@@ -1,4 +1,5 @@
 //! The tests that see linger from outside: one binary, so that it is linked once.
+#![cfg_attr(feature = "dynamodb", expect(clippy::print_stdout, reason = "a measurement says what it measured"))]
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
