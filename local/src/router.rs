@@ -27,7 +27,10 @@ use crate::{
 pub(crate) fn router(flags: &Flags, api: Api, metrics: Arc<Metrics>) -> Router {
     let endpoints = Router::new()
         .route("/pub", any(async |State(api): State<Arc<Api>>, request| api.publish(request).await.map(Body::from)))
-        .route("/sub", any(async |State(api): State<Arc<Api>>, request| api.subscribe(request).await.map(Body::from)))
+        .route(
+            "/sub",
+            any(async |State(api): State<Arc<Api>>, request| api.subscribe(request, None).await.map(Body::from)),
+        )
         .with_state(Arc::new(api));
     let operations = Router::new()
         .route("/healthz", get(([(CONTENT_TYPE, "application/json")], r#"{"status":"ok"}"#)))

@@ -16,6 +16,7 @@ use http::{
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body;
+use tokio::time::Instant;
 
 pub use self::problem::{Code, Problem};
 use self::{
@@ -69,14 +70,14 @@ impl Api {
         respond(answer, report)
     }
 
-    /// `/sub`, which takes `GET`.
-    pub async fn subscribe<B>(&self, request: Request<B>) -> Response<Bytes> {
+    /// `/sub`, which takes `GET`. No poll is held beyond `deadline`, if the host has one.
+    pub async fn subscribe<B>(&self, request: Request<B>, deadline: Option<Instant>) -> Response<Bytes> {
         let allow = "GET, OPTIONS";
         let mut report = Report::default();
         let answer = match *request.method() {
             Method::GET => {
                 let query = request.uri().query().unwrap_or_default();
-                self.try_subscribe(query, &mut report).await
+                self.try_subscribe(query, deadline, &mut report).await
             }
             Method::OPTIONS => return options(allow),
             _ => Err(Problem::method_not_allowed(allow)),
@@ -95,14 +96,22 @@ impl Api {
         Ok(json::sent(appended.id, &channel))
     }
 
-    async fn try_subscribe(&self, query: &str, report: &mut Report) -> Result<Bytes, Problem> {
+    async fn try_subscribe(
+        &self,
+        query: &str,
+        deadline: Option<Instant>,
+        report: &mut Report,
+    ) -> Result<Bytes, Problem> {
         let Query { channel, asked } = Query::parse(query)?;
         report.channel = Some(channel.clone());
+        let until = |wait: Option<Duration>| {
+            let wanted = clock::now() + wait.map_or(self.wait_max, |wait| wait.min(self.wait_max));
+            deadline.map_or(wanted, |deadline| deadline.min(wanted))
+        };
         match asked {
             Asked::Batch { start, limit, wait } => {
-                let until = clock::now() + wait.map_or(self.wait_max, |wait| wait.min(self.wait_max));
                 let wanted = Wanted::Batch(limit);
-                let batch = self.service.subscribe(&channel, start, wanted, until).await?;
+                let batch = self.service.subscribe(&channel, start, wanted, until(wait)).await?;
                 report.messages = batch.messages().len();
                 Ok(batch.encoded())
             }
@@ -112,9 +121,8 @@ impl Api {
                 Ok(json::history(&batch))
             }
             Asked::NextMessage => {
-                let until = clock::now() + self.wait_max;
                 let wanted = Wanted::Message;
-                let batch = self.service.subscribe(&channel, Start::Latest, wanted, until).await?;
+                let batch = self.service.subscribe(&channel, Start::Latest, wanted, until(None)).await?;
                 let message = batch.messages().first().ok_or_else(Problem::nothing_published)?;
                 report.messages = 1;
                 Ok(json::next_message(message, batch.cursor()))

@@ -109,6 +109,12 @@ impl Problem {
         Self::new(Code::NotFound, "there is nothing here; POST /pub publishes and GET /sub subscribes")
     }
 
+    /// What is wrong is wrong inside, and not for the client to know.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(Code::Internal, "something went wrong here")
+    }
+
     /// A hold without a cursor ran out. Clients of that protocol take it for an error and ask again.
     pub(super) fn nothing_published() -> Self {
         Self::new(Code::NothingPublished, "nothing was published meanwhile; ask again")
@@ -140,10 +146,7 @@ impl From<Refusal> for Problem {
             Refusal::Store(StoreError::NoAnswer) => Code::StoreUnreachable,
             Refusal::Store(StoreError::KeyReused) => Code::KeyReused,
             Refusal::Store(StoreError::Full(_)) => Code::StoreFull,
-            // What is wrong inside is for the log, not for the client.
-            Refusal::Store(StoreError::Corrupt) => {
-                return Self::new(Code::Internal, "something went wrong here");
-            }
+            Refusal::Store(StoreError::Corrupt) => return Self::internal(),
         };
         Self::new(code, refusal)
     }

@@ -1,0 +1,162 @@
+//! What both functions share: from an event of Lambda to the API, and back.
+//!
+//! One binary serves classic Lambda, one invocation at a time, and Managed Instances, many at a time. The same process
+//! answers for minutes or days, and may be frozen between any two invocations.
+
+mod event;
+
+use std::{convert::Infallible, env, panic::AssertUnwindSafe, process::ExitCode, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use dynamodb::{Client, DynamoDb, Meter, Settings};
+use futures_util::FutureExt;
+use http::{HeaderName, HeaderValue, Response, header::X_CONTENT_TYPE_OPTIONS};
+use lambda_http::{Adapter, Body, Request, Service};
+use lambda_runtime::{LambdaEvent, service_fn};
+use pubsub::{
+    api::{self, Api, Code, Problem, Report},
+    clock::{self, Clock, millis},
+    limits::{self, InvalidSetting, Limits},
+    service::Service as Pubsub,
+};
+use serde_json::Value;
+use tokio::time::Instant;
+
+/// An answer must be on its way so long before the invocation's deadline.
+const DEADLINE_MARGIN_MS: u64 = 500;
+
+/// No function runs for longer, so a deadline further away is none.
+const DEADLINE_MAX_MS: u64 = 15 * 60 * 1000;
+
+/// Which half of the API a function is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// `POST /pub`.
+    Publish,
+    /// `GET /sub`.
+    Subscribe,
+}
+
+/// Why a function did not start.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0} is not set")]
+    Unset(&'static str),
+    #[error("LINGER_RETENTION {0}")]
+    Retention(InvalidSetting),
+    #[error(transparent)]
+    Limits(#[from] InvalidSetting),
+    #[error("the runtime failed: {0}")]
+    Runtime(String),
+}
+
+/// Answers invocations until the process is ended.
+#[must_use]
+pub fn run(half: Half) -> ExitCode {
+    tracing_subscriber::fmt().json().flatten_event(true).with_target(false).with_ansi(false).init();
+    match start(half) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!(%failure, "the function can't run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Builds everything that can be built before the first invocation.
+fn start(half: Half) -> Result<(), Failure> {
+    let lookup = |name: &str| env::var(name).ok();
+    let table = lookup("LINGER_TABLE").ok_or(Failure::Unset("LINGER_TABLE"))?;
+    let retention = lookup("LINGER_RETENTION").map(|text| limits::duration(&text)).transpose();
+    let retention = retention.map_err(Failure::Retention)?.unwrap_or(limits::RETENTION);
+    let holds_max = Limits::from_environment(lookup)?.holds_max;
+    let settings = Settings::from_environment(table, None, lookup).map_err(Failure::Unset)?;
+    let failed = |error: &dyn ToString| Failure::Runtime(error.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| failed(&error))?.block_on(async {
+        let meter = Arc::new(Meter::default());
+        let store = DynamoDb::new(Client::new(settings, Arc::clone(&meter)), Clock::System, retention);
+        let service = Arc::new(Pubsub::new(Arc::new(store), holds_max));
+        let host = Arc::new(Host { half, api: Api::new(service, limits::WAIT_MAX), meter });
+        let invoke = service_fn(move |event| invoke(Arc::clone(&host), event));
+        lambda_runtime::run_concurrent(invoke).await.map_err(|error| failed(&error))
+    })
+}
+
+struct Host {
+    half: Half,
+    api: Api,
+    meter: Arc<Meter>,
+}
+
+/// Answers one invocation. An event that is no HTTP request at all is an error of whoever sent it.
+async fn invoke(host: Arc<Host>, event: LambdaEvent<Value>) -> Result<Value, lambda_runtime::Error> {
+    let begun = clock::now();
+    let LambdaEvent { payload, context } = event;
+    let (id, deadline) = (context.request_id.clone(), deadline(context.deadline));
+    let (request, sound) = event::request(payload)?;
+    let answer = service_fn(async |request: Request| {
+        let response = if sound { host.answer(request, deadline).await } else { api::refuse(host.unsound()) };
+        Ok::<_, Infallible>(host.finish(response, &id, begun))
+    });
+    let answered = Adapter::from(answer).call(LambdaEvent::new(request, context)).await?;
+    Ok(serde_json::to_value(answered)?)
+}
+
+impl Host {
+    /// A panic is one request's; others that the process holds go on.
+    async fn answer(&self, request: Request, deadline: Option<Instant>) -> Response<Bytes> {
+        let answered = AssertUnwindSafe(async {
+            #[cfg(feature = "panic-on-purpose")]
+            assert!(!request.uri().query().unwrap_or_default().contains("channel=panic"), "on purpose");
+            match self.half {
+                Half::Publish => self.api.publish(request).await,
+                Half::Subscribe => self.api.subscribe(request, deadline).await,
+            }
+        });
+        answered.catch_unwind().await.unwrap_or_else(|_| api::refuse(Problem::internal()))
+    }
+
+    /// What is said of an event that can't be read.
+    fn unsound(&self) -> Problem {
+        let code = match self.half {
+            Half::Publish => Code::MalformedBody,
+            Half::Subscribe => Code::MalformedQuery,
+        };
+        Problem::new(code, "the path, the query, the Host or the body is not as HTTP has it")
+    }
+
+    /// Puts on what the host owes each answer, and logs it.
+    fn finish(&self, response: Response<Bytes>, id: &str, begun: Instant) -> Response<Body> {
+        let (mut parts, body) = response.into_parts();
+        let report: Report = parts.extensions.remove().unwrap_or_default();
+        let (requests, read_units, write_units) = self.meter.since_last();
+        tracing::info!(
+            id,
+            route = if self.half == Half::Publish { "/pub" } else { "/sub" },
+            channel = report.channel.as_ref().map(|channel| channel.as_str()),
+            status = parts.status.as_u16(),
+            code = report.code.map(|code| code.as_str()),
+            messages = report.messages,
+            ms = millis(begun.elapsed()),
+            requests,
+            read_units,
+            write_units,
+            "answered",
+        );
+        parts.headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Ok(id) = HeaderValue::from_str(id) {
+            parts.headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        // Every body is JSON; one of bytes would travel as base64.
+        let text = String::from_utf8(body.into()).map_or(Body::Empty, Body::Text);
+        Response::from_parts(parts, text)
+    }
+}
+
+/// When an answer must be on its way, if the deadline makes sense: a test bench may send one from 1970.
+fn deadline(unix_ms: u64) -> Option<Instant> {
+    let left = unix_ms.checked_sub(Clock::System.unix_ms())?;
+    let left = (left <= DEADLINE_MAX_MS).then(|| left.saturating_sub(DEADLINE_MARGIN_MS))?;
+    Some(clock::now() + Duration::from_millis(left))
+}
