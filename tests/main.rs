@@ -13,12 +13,16 @@ mod client;
 mod crowd;
 mod docs;
 mod emulator;
+#[cfg(feature = "dynamodb")]
+mod functions;
 mod garbage;
 mod hold;
 mod log;
 mod process;
 #[cfg(feature = "dynamodb")]
 mod proxy;
+#[cfg(feature = "dynamodb")]
+mod runtime;
 mod stores;
 #[cfg(feature = "dynamodb")]
 mod table;

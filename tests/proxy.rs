@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use reqwest::Client;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{net::TcpListener, sync::watch, time::sleep};
 
 /// The requests of the store, as they look on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +51,8 @@ pub(crate) struct Proxy {
 }
 
 struct Shared {
+    /// Counts up each time that all connections are to break.
+    breaks: watch::Sender<u64>,
     upstream: String,
     http: Client,
     state: Mutex<State>,
@@ -81,7 +83,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let (upstream, state) = (upstream.to_owned(), Mutex::default());
-        let shared = Arc::new(Shared { upstream, http: Client::new(), state });
+        let shared = Arc::new(Shared { breaks: watch::Sender::new(0), upstream, http: Client::new(), state });
         tokio::spawn(serve(listener, Arc::clone(&shared)));
         Self { endpoint, shared }
     }
@@ -89,6 +91,11 @@ impl Proxy {
     /// Cuts the next request of a kind; called again, the one after that.
     pub(crate) fn cut(&self, kind: Kind, cut: Cut) {
         self.shared.state.lock().unwrap().cuts.entry(kind).or_default().push_back(cut);
+    }
+
+    /// Breaks all connections that there are.
+    pub(crate) fn break_connections(&self) {
+        self.shared.breaks.send_modify(|breaks| *breaks += 1);
     }
 
     /// How many requests of a kind have come.
@@ -101,12 +108,16 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let shared = Arc::clone(&shared);
+        let mut breaks = shared.breaks.subscribe();
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
             async move { shared.pass(request).await }
         });
         tokio::spawn(async move {
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            tokio::select! {
+                _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
+                _ = breaks.changed() => {}
+            }
         });
     }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use dynamodb::{Client, Settings};
 use pubsub::{clock, cursor::Cursor};
 use tests::{
     checker::{Chain, History, Publish, Rules, check},
@@ -30,6 +31,14 @@ use crate::{
 fn table() -> String {
     static TABLES: AtomicU32 = AtomicU32::new(0);
     format!("linger-{}-{}", std::process::id(), TABLES.fetch_add(1, Relaxed))
+}
+
+/// A table that is there.
+pub(crate) async fn new_table() -> String {
+    let name = table();
+    let settings = Settings::from_environment(name.clone(), Some(local::ENDPOINT.clone()), |_| None).unwrap();
+    Client::new(settings, Arc::default()).create_table().await.unwrap();
+    name
 }
 
 /// Two emulators over one table; a proxy stands before the first.

@@ -1,6 +1,10 @@
 //! The wire, over a socket, on every host: what goes in and what comes out, to the letter.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    any::Any,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
 
 use crate::emulator::Emulator;
 use http::{HeaderMap, Method};
@@ -13,7 +17,8 @@ const JSON: &str = "application/json";
 
 /// A server under test, with a channel that no other test uses.
 struct Host {
-    _emulator: Emulator,
+    /// Whatever must not be dropped before it.
+    _server: Box<dyn Any>,
     base: String,
     channel: String,
     http: Client,
@@ -26,16 +31,36 @@ struct Answer {
 }
 
 impl Host {
+    fn new(base: &str, server: impl Any) -> Self {
+        static CHANNELS: AtomicU32 = AtomicU32::new(0);
+        let channel = format!("wire-{}", CHANNELS.fetch_add(1, Relaxed));
+        Self { _server: Box::new(server), base: base.to_owned(), channel, http: Client::new() }
+    }
+
     async fn emulator(arguments: &[&str]) -> Self {
-        static CHANNELS: Mutex<u32> = Mutex::new(0);
-        let number = {
-            let mut channels = CHANNELS.lock().unwrap();
-            *channels += 1;
-            *channels
-        };
         let emulator = Emulator::start(arguments).await;
-        let base = emulator.base.clone();
-        Self { _emulator: emulator, base, channel: format!("wire-{number}"), http: Client::new() }
+        Self::new(&emulator.base.clone(), emulator)
+    }
+
+    #[cfg(feature = "dynamodb")]
+    async fn table() -> Self {
+        let table = crate::table::new_table().await;
+        let emulator = Emulator::over_table(&tests::local::ENDPOINT, &table).await;
+        Self::new(&emulator.base.clone(), emulator)
+    }
+
+    #[cfg(feature = "dynamodb")]
+    async fn functions() -> Self {
+        let functions = crate::runtime::Functions::start(&crate::runtime::Settings {
+            endpoint: &tests::local::ENDPOINT,
+            table: &crate::table::new_table().await,
+            concurrency: 10,
+            // So that a hold ends after 2 s, as it does on the other hosts here.
+            deadline: Duration::from_millis(2500),
+            environment: &[],
+        })
+        .await;
+        Self::new(&functions.base.clone(), functions)
     }
 
     async fn ask(&self, method: Method, path_and_query: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -352,6 +377,24 @@ macro_rules! on_every_host {
                 }
             )*
         }
+        #[cfg(feature = "dynamodb")]
+        mod emulator_over_a_table {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(&super::Host::table().await).await;
+                }
+            )*
+        }
+        #[cfg(feature = "dynamodb")]
+        mod functions {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(&super::Host::functions().await).await;
+                }
+            )*
+        }
     };
 }
 
@@ -425,8 +468,7 @@ async fn the_page_is_served_and_nothing_outside_it() {
 #[tokio::test]
 async fn a_full_store_says_so_and_keeps_what_it_has() {
     let emulator = Emulator::start_in(&[("LINGER_CHANNELS_MAX", "1")]).await;
-    let base = emulator.base.clone();
-    let host = Host { _emulator: emulator, base, channel: "first".into(), http: Client::new() };
+    let host = Host::new(&emulator.base.clone(), emulator);
     host.say("a").await;
     let ask = async || host.ask(Method::POST, "/pub", &[("content-type", FORM)], b"channel=second&message=b").await;
     check_problem(&ask().await, &ask().await, 503, "store_full");

@@ -77,7 +77,12 @@ fn start(half: Half) -> Result<(), Failure> {
         let meter = Arc::new(Meter::default());
         let store = DynamoDb::new(Client::new(settings, Arc::clone(&meter)), Clock::System, retention);
         let service = Arc::new(Pubsub::new(Arc::new(store), holds_max));
-        let host = Arc::new(Host { half, api: Api::new(service, limits::WAIT_MAX), meter });
+        let host = Arc::new(Host {
+            half,
+            api: Api::new(service, limits::WAIT_MAX),
+            meter,
+            panics_at: env::var("LINGER_TEST_PANIC").ok(),
+        });
         let invoke = service_fn(move |event| invoke(Arc::clone(&host), event));
         lambda_runtime::run_concurrent(invoke).await.map_err(|error| failed(&error))
     })
@@ -87,6 +92,9 @@ struct Host {
     half: Half,
     api: Api,
     meter: Arc<Meter>,
+    /// A query that makes it panic, from `LINGER_TEST_PANIC`: to see, in the very binary that is deployed, what that does
+    /// to others.
+    panics_at: Option<String>,
 }
 
 /// Answers one invocation. An event that is no HTTP request at all is an error of whoever sent it.
@@ -107,8 +115,9 @@ impl Host {
     /// A panic is one request's; others that the process holds go on.
     async fn answer(&self, request: Request, deadline: Option<Instant>) -> Response<Bytes> {
         let answered = AssertUnwindSafe(async {
-            #[cfg(feature = "panic-on-purpose")]
-            assert!(!request.uri().query().unwrap_or_default().contains("channel=panic"), "on purpose");
+            if let Some(query) = &self.panics_at {
+                assert!(request.uri().query() != Some(query), "on purpose");
+            }
             match self.half {
                 Half::Publish => self.api.publish(request).await,
                 Half::Subscribe => self.api.subscribe(request, deadline).await,

@@ -1,0 +1,65 @@
+// A page of 2013, unchanged, on either jQuery.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { after, before, test } from 'node:test';
+import { publish, root, startBrowser, startEmulator, until } from './support.mjs';
+
+const fixture = fileURLToPath(new URL('fixtures/2013.html', import.meta.url));
+const versions = {
+  '1.10.2': process.env.JQUERY_1_10 ?? `${root}/target/tools/jquery-1.10.2.min.js`,
+  '3.7.1': fileURLToPath(new URL('node_modules/jquery-3/dist/jquery.min.js', import.meta.url)),
+};
+
+let browser;
+before(async () => {
+  browser = await startBrowser();
+});
+after(() => browser.close());
+
+for (const [version, jquery] of Object.entries(versions)) {
+  test(`a page of 2013 works with jQuery ${version}, also across the end of a hold`, async () => {
+    assert.ok(existsSync(jquery), `jQuery ${version} is missing: tests/run gets it`);
+    const folder = await mkdtemp(join(tmpdir(), 'linger-2013-'));
+    await copyFile(fixture, join(folder, 'index.html'));
+    await copyFile(jquery, join(folder, 'jquery.js'));
+    await writeFile(join(folder, 'favicon.ico'), '');
+    const emulator = await startEmulator('--static-dir', folder, '--wait-max', '2s');
+    const page = await browser.newPage();
+    try {
+      await page.goto(`${emulator.base}/`);
+      const polls = () => page.evaluate(() => globalThis.polls);
+      const ended = () => emulator.log.filter(({ path }) => path === '/sub').length;
+      const held = async () => (await fetch(`${emulator.base}/metrics`).then((metrics) => metrics.text())).includes('linger_holds 1');
+      const shown = () => page.locator('li').allTextContents();
+      const shows = (...wanted) => until(`it shows ${wanted}`, async () => String(await shown()) === String(wanted));
+
+      await until('it is held', held);
+      await page.fill('[name=nick]', 'ann');
+      await page.fill('[name=message]', 'a & b');
+      await page.click('button');
+      await shows('ann: a & b');
+      // The hold ends with 409, and the page asks again after a second.
+      const before = await polls();
+      await until('two holds end', async () => (await polls()) >= before + 2);
+      await until('it is held again', held);
+      await publish(emulator.base, 'second', { nick: 'bob' });
+      await shows('ann: a & b', 'bob: second');
+
+      await page.evaluate(() => {
+        globalThis.stopped = true;
+      });
+      await until('the last poll ends', async () => ended() >= (await polls()) && !(await held()));
+      assert.equal(ended(), await polls(), 'the browser has sent none by itself');
+      assert.ok(emulator.log.some(({ code }) => code === 'nothing_published'));
+    } finally {
+      await page.close();
+      await emulator.stop();
+      await rm(folder, { recursive: true });
+    }
+  });
+}

@@ -1,0 +1,197 @@
+//! The functions' own binaries, as `sam build` makes them, under a runtime API.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, Method};
+use pubsub::clock;
+use serde_json::{Value, json};
+use tests::local;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    proxy::{Kind, Proxy},
+    runtime::{Function, Functions, Settings, command, event},
+    table::new_table,
+};
+
+const LONG: Duration = Duration::from_secs(29);
+
+fn settings<'a>(endpoint: &'a str, table: &'a str) -> Settings<'a> {
+    Settings { endpoint, table, concurrency: 100, deadline: LONG, environment: &[("LINGER_TEST_PANIC", "channel=panic")] }
+}
+
+fn get(query: &str) -> Value {
+    event(&Method::GET, "/sub", query, &HeaderMap::new(), b"")
+}
+
+fn post(body: &str) -> Value {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
+    event(&Method::POST, "/pub", "", &headers, body.as_bytes())
+}
+
+/// The status and the body of an answer.
+fn said(answer: Result<Value, Value>) -> (u64, Value) {
+    let answer = answer.expect("an answer");
+    let body = answer["body"].as_str().unwrap_or_default();
+    (answer["statusCode"].as_u64().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_holds_a_hundred_with_one_follower_and_a_panic_takes_no_other_with_it() {
+    let proxy = Proxy::start(&local::ENDPOINT).await;
+    let functions = Functions::start(&settings(&proxy.endpoint, &new_table().await)).await;
+    let (status, sent) = said(functions.publish.invoke(post("channel=x&message=first")).await);
+    assert_eq!(status, 200, "{sent}");
+    let cursor = sent["id"].as_str().unwrap().to_owned();
+
+    let mut holds = JoinSet::new();
+    for _ in 0..98 {
+        let (subscribe, query) = (Arc::clone(&functions.subscribe), format!("channel=x&cursor={cursor}"));
+        holds.spawn(async move { said(subscribe.invoke(get(&query)).await) });
+    }
+    sleep(Duration::from_secs(2)).await;
+    let before = proxy.count(Kind::Query);
+    sleep(Duration::from_secs(3)).await;
+    let queries = proxy.count(Kind::Query) - before;
+    assert!((5..=16).contains(&queries), "one follower asks about 4 times a second, and these were {queries}");
+
+    let (status, problem) = said(functions.subscribe.invoke(get("channel=panic")).await);
+    assert_eq!((status, &problem["code"]), (500, &json!("internal")));
+    assert_eq!(said(functions.publish.invoke(post("channel=x&message=second")).await).0, 200);
+    for (status, answer) in timeout(Duration::from_secs(5), holds.join_all()).await.expect("all are told") {
+        assert_eq!((status, &answer["messages"][0]["message"]), (200, &json!("second")));
+    }
+    assert!(said(functions.subscribe.invoke(get("channel=x&wait=0")).await).0 == 200, "and it goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_can_not_be_read_is_a_400_and_the_process_lives_on() {
+    let table = new_table().await;
+    let (mut publish, mut subscribe) = {
+        let settings = settings(&local::ENDPOINT, &table);
+        (Function::start("Publish", &settings).await, Function::start("Subscribe", &settings).await)
+    };
+    let changed = |mut event: Value, path: &str, value: Value| {
+        *event.pointer_mut(path).unwrap() = value;
+        event
+    };
+    let mut odd_host = get("wait=0");
+    odd_host["headers"]["host"] = json!("a b:c@[");
+    let mut odd_scheme = get("wait=0");
+    odd_scheme["headers"]["x-forwarded-proto"] = json!("ht tp");
+    for event in [
+        get("channel=é"),
+        get("wait=0&x=a b"),
+        changed(get("wait=0"), "/rawPath", json!("/sub é")),
+        changed(get("wait=0"), "/rawPath", json!("")),
+        odd_host,
+        odd_scheme,
+    ] {
+        let (status, problem) = said(subscribe.invoke(event.clone()).await);
+        assert_eq!((status, &problem["code"]), (400, &json!("malformed_query")), "{event}");
+    }
+    let (status, problem) = said(publish.invoke(changed(post("message=a"), "/body", json!("%%%"))).await);
+    assert_eq!((status, &problem["code"]), (400, &json!("malformed_body")));
+    assert!(publish.invoke(json!({"not": "http"})).await.is_err());
+    assert!(publish.invoke(json!(7)).await.is_err());
+
+    let mut plain = post("");
+    (plain["body"], plain["isBase64Encoded"]) = (json!("message=plain+text"), json!(false));
+    assert_eq!(said(publish.invoke(plain).await).0, 200);
+    let rest = json!({
+        "resource": "/sub", "path": "/sub", "httpMethod": "GET", "headers": {"Host": "api.example"},
+        "multiValueHeaders": {"Host": ["api.example"]}, "queryStringParameters": {"cursor": "earliest"},
+        "multiValueQueryStringParameters": {"cursor": ["earliest"]}, "pathParameters": null, "stageVariables": null,
+        "requestContext": {"stage": "prod", "httpMethod": "GET", "path": "/prod/sub", "requestId": "r"},
+        "body": null, "isBase64Encoded": false
+    });
+    let (status, read) = said(subscribe.invoke(rest).await);
+    assert_eq!((status, &read["messages"][0]["message"]), (200, &json!("plain text")), "an event of version 1 is one too");
+    assert!(publish.runs() && subscribe.runs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_ends_before_the_invocations_deadline() {
+    let table = new_table().await;
+    let short = Settings { deadline: Duration::from_millis(2500), ..settings(&local::ENDPOINT, &table) };
+    let subscribe = Function::start("Subscribe", &short).await;
+    let begun = clock::now();
+    let (status, empty) = said(subscribe.invoke(get("channel=x&wait=20")).await);
+    let took = clock::now() - begun;
+    assert_eq!((status, &empty["cursor"]), (200, &json!("0-0")));
+    assert!((Duration::from_millis(1500)..Duration::from_millis(2400)).contains(&took), "{took:?}");
+}
+
+/// Freezes a subscriber for a while, within a hold or between two; its connections break meanwhile.
+async fn thaws(frozen: Duration, within: bool) {
+    let proxy = Proxy::start(&local::ENDPOINT).await;
+    let functions = Functions::start(&Settings {
+        deadline: frozen + LONG,
+        concurrency: 1,
+        ..settings(&proxy.endpoint, &new_table().await)
+    })
+    .await;
+    let publish = async |text: &str| {
+        let (status, sent) = said(functions.publish.invoke(post(&format!("channel=x&message={text}"))).await);
+        assert_eq!(status, 200, "{sent}");
+        sent["id"].as_str().unwrap().to_owned()
+    };
+    let cursor = publish("first").await;
+    let subscribe = Arc::clone(&functions.subscribe);
+    let query = format!("channel=x&cursor={cursor}&wait=20");
+    let mut held = None;
+    if within {
+        let (subscribe, query) = (Arc::clone(&subscribe), query.clone());
+        held = Some(tokio::spawn(async move { said(subscribe.invoke(get(&query)).await) }));
+        sleep(Duration::from_secs(1)).await;
+    } else {
+        said(subscribe.invoke(get(&format!("channel=x&cursor={cursor}&wait=1"))).await);
+    }
+    subscribe.signal("STOP");
+    sleep(frozen / 2).await;
+    proxy.break_connections();
+    publish("second").await;
+    sleep(frozen / 2).await;
+    subscribe.signal("CONT");
+
+    let begun = clock::now();
+    let mut answer = match held {
+        Some(held) => held.await.unwrap(),
+        None => said(subscribe.invoke(get(&query)).await),
+    };
+    // Its first look may meet the broken connection: it is told so, and asks again.
+    for _ in 0..5 {
+        if answer.0 == 200 && answer.1["messages"].as_array().is_some_and(|messages| !messages.is_empty()) {
+            break;
+        }
+        assert!(answer.0 == 200 || answer.0 == 503, "{answer:?}");
+        answer = said(subscribe.invoke(get(&query)).await);
+    }
+    assert_eq!(answer.1["messages"][0]["message"], "second", "nothing is lost");
+    assert!(clock::now() - begun < Duration::from_secs(8));
+    let next = format!("channel=x&cursor={}&wait=10", answer.1["cursor"].as_str().unwrap());
+    let (after, _) = tokio::join!(subscribe.invoke(get(&next)), publish("third"));
+    assert_eq!(said(after).1["messages"][0]["message"], "third", "and it goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_frozen_within_a_hold_loses_nothing() {
+    thaws(Duration::from_secs(8), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_frozen_between_two_holds_loses_nothing() {
+    thaws(Duration::from_secs(60), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_without_its_table_does_not_start() {
+    let output = command("Publish").env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1").stdout(std::process::Stdio::piped()).output();
+    let output = timeout(Duration::from_secs(5), output).await.expect("it ends").unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("LINGER_TABLE is not set"));
+}
