@@ -20,7 +20,13 @@ use crate::{
 const LONG: Duration = Duration::from_secs(29);
 
 fn settings<'a>(endpoint: &'a str, table: &'a str) -> Settings<'a> {
-    Settings { endpoint, table, concurrency: 100, deadline: LONG, environment: &[("LINGER_TEST_PANIC", "channel=panic")] }
+    Settings {
+        endpoint,
+        table,
+        concurrency: 100,
+        deadline: LONG,
+        environment: &[("LINGER_TEST_PANIC", "channel=panic")],
+    }
 }
 
 fn get(query: &str) -> Value {
@@ -110,7 +116,11 @@ async fn an_event_that_can_not_be_read_is_a_400_and_the_process_lives_on() {
         "body": null, "isBase64Encoded": false
     });
     let (status, read) = said(subscribe.invoke(rest).await);
-    assert_eq!((status, &read["messages"][0]["message"]), (200, &json!("plain text")), "an event of version 1 is one too");
+    assert_eq!(
+        (status, &read["messages"][0]["message"]),
+        (200, &json!("plain text")),
+        "an event of version 1 is one too"
+    );
     assert!(publish.runs() && subscribe.runs());
 }
 
@@ -190,7 +200,8 @@ async fn a_subscriber_frozen_between_two_holds_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_without_its_table_does_not_start() {
-    let output = command("Publish").env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1").stdout(std::process::Stdio::piped()).output();
+    let output =
+        command("Publish").env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1").stdout(std::process::Stdio::piped()).output();
     let output = timeout(Duration::from_secs(5), output).await.expect("it ends").unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("LINGER_TABLE is not set"));

@@ -2,8 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
-    process::{Command as StdCommand, ExitStatus, Stdio},
+    process::{Command as StdCommand, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -99,17 +98,11 @@ impl Function {
     pub(crate) fn runs(&mut self) -> bool {
         self.process.try_wait().expect("its state").is_none()
     }
-
-    /// How it ended by itself.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        timeout(Duration::from_secs(10), self.process.wait()).await.expect("it ends").expect("its status")
-    }
 }
 
 /// A function's binary with what Lambda tells every function, and nothing else.
 pub(crate) fn command(name: &str) -> tokio::process::Command {
-    let built = std::env::var_os("LINGER_FUNCTIONS").map_or_else(|| ROOT.join("target/sam/x86_64"), PathBuf::from);
-    let binary = built.join(name).join("bootstrap");
+    let binary = ROOT.join("target/sam").join(name).join("bootstrap");
     assert!(binary.exists(), "{} is missing: tests/run builds it", binary.display());
     let mut command = tokio::process::Command::new(binary);
     command
