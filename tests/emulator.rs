@@ -95,9 +95,9 @@ impl Emulator {
 
     /// Starts one over a table of DynamoDB, which it makes if there is none.
     #[cfg(feature = "dynamodb")]
-    pub(crate) async fn over_table(endpoint: &str, table: &str) -> Self {
+    pub(crate) async fn over_table(endpoint: &str, table: &str, arguments: &[&str]) -> Self {
         let store = ["--store", "dynamodb", "--create-table", "--endpoint-url", endpoint, "--table", table];
-        Self::start(&store).await
+        Self::start(&[&store, arguments].concat()).await
     }
 
     /// Sends it a signal, such as `TERM`.

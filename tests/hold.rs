@@ -54,6 +54,7 @@ impl Store for Counted {
 struct Bench {
     service: Arc<Service>,
     store: Arc<Counted>,
+    clock: Clock,
     channel: Channel,
 }
 
@@ -63,11 +64,12 @@ fn bench() -> Bench {
 
 fn bench_with(limits: Limits) -> Bench {
     let holds_max = limits.holds_max;
-    let memory = Memory::new(Clock::starting_at(1_000_000_000_000), 86_400 * SECOND, limits);
+    let clock = Clock::starting_at(1_000_000_000_000);
+    let memory = Memory::new(clock.clone(), 86_400 * SECOND, limits);
     let store = Counted { memory, reads: 0.into(), nexts: 0.into(), failing: 0.into() };
     let store = Arc::new(store);
-    let service = Arc::new(Service::new(Arc::clone(&store) as Arc<dyn Store>, holds_max));
-    Bench { service, store, channel: Channel::default() }
+    let service = Arc::new(Service::new(Arc::clone(&store) as Arc<dyn Store>, clock.clone(), holds_max));
+    Bench { service, store, clock, channel: Channel::default() }
 }
 
 impl Bench {
@@ -196,6 +198,23 @@ async fn a_follower_ends_a_second_after_its_last_hold() {
     assert_eq!(bench.stats().followers, 1);
     sleep(SECOND / 5).await;
     assert_eq!(bench.stats().followers, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_trusts_a_follower_that_was_frozen() {
+    let bench = bench();
+    let id = bench.publish("one").await;
+    let _held = bench.holds(1, Start::After(id)).await;
+    bench.reads();
+    let _awake = bench.holds(1, Start::After(id)).await;
+    assert_eq!(bench.reads(), 0);
+    // The wall clock went on; the monotonic one, and every timer, did not.
+    bench.clock.advance(10 * SECOND);
+    let _thawed = bench.holds(1, Start::After(id)).await;
+    assert_eq!(bench.reads(), 1);
+    sleep(2 * SECOND).await;
+    let _again = bench.holds(1, Start::After(id)).await;
+    assert_eq!(bench.reads(), 0, "it is awake again");
 }
 
 /// The waker of a future that is polled by hand.

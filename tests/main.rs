@@ -11,6 +11,7 @@
 mod architecture;
 mod client;
 mod crowd;
+mod deploy;
 mod docs;
 mod emulator;
 #[cfg(feature = "dynamodb")]

@@ -45,7 +45,7 @@ impl Host {
     #[cfg(feature = "dynamodb")]
     async fn table() -> Self {
         let table = crate::table::new_table().await;
-        let emulator = Emulator::over_table(&tests::local::ENDPOINT, &table).await;
+        let emulator = Emulator::over_table(&tests::local::ENDPOINT, &table, &["--wait-max", "2s"]).await;
         Self::new(&emulator.base.clone(), emulator)
     }
 

@@ -36,7 +36,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "LINGER_WAIT_MAX", default_value = "25s", value_parser = limits::duration)]
     pub(crate) wait_max: Duration,
 
-    /// An origin whose pages may use this server, such as https://example.com; can be given more than once, or in
+    /// An origin whose pages may use this server, such as `https://example.com`; can be given more than once, or in
     /// the environment with commas between
     #[arg(
         long = "allowed-origin",

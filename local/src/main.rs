@@ -16,6 +16,7 @@ use std::{
 use clap::Parser;
 use pubsub::{
     api::Api,
+    clock::Clock,
     limits::{InvalidSetting, Limits},
     service::Service,
 };
@@ -63,7 +64,7 @@ fn run(flags: &Flags) -> Result<(), Failure> {
     runtime.block_on(async {
         let holds_max = limits.holds_max;
         let (store, bill) = store::open(flags, limits).await?;
-        let service = Arc::new(Service::new(store, holds_max));
+        let service = Arc::new(Service::new(store, Clock::System, holds_max));
         let api = Api::new(Arc::clone(&service), flags.wait_max);
         let router = router::router(flags, api, Arc::new(Metrics::new(Arc::clone(&service), bill)));
         let server = Server::bind(&flags.host, flags.port).await.map_err(|error| {

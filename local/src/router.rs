@@ -1,14 +1,14 @@
 //! Which path leads where.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::State,
+    extract::{Request, State},
     middleware,
     response::Response,
-    routing::{any, get},
+    routing::{MethodRouter, any, get},
 };
 use http::{
     HeaderName, HeaderValue, Method,
@@ -42,13 +42,30 @@ pub(crate) fn router(flags: &Flags, api: Api, metrics: Arc<Metrics>) -> Router {
         .with_state(Arc::clone(&metrics));
     let files = ServeDir::new(&flags.static_dir).call_fallback_on_method_not_allowed(true).fallback(any(nothing_here));
     let no_cache = HeaderValue::from_static("no-cache");
-    let page =
-        Router::new().fallback_service(files).layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, no_cache));
+    let page = Router::new()
+        .fallback(async |State(files): State<Files>, request| file(files, request).await)
+        .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, no_cache))
+        .with_state(files);
     let mut router = page.merge(endpoints).merge(operations);
     if !flags.allowed_origins.is_empty() {
         router = router.layer(cors(&flags.allowed_origins));
     }
     router.layer(middleware::from_fn_with_state(metrics, observe))
+}
+
+/// The page's folder; what is not in it is answered as a problem.
+type Files = ServeDir<MethodRouter>;
+
+async fn file(mut files: Files, request: Request) -> Response {
+    match files.try_call(request).await {
+        Ok(response) => response.map(Body::new),
+        // A name so long that no file can have it.
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => nothing_here(Method::GET).await,
+        Err(error) => {
+            tracing::error!(%error, "a file can't be read");
+            api::refuse(Problem::internal()).map(Body::from)
+        }
+    }
 }
 
 async fn nothing_here(method: Method) -> Response {

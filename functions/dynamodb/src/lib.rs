@@ -1,7 +1,7 @@
 //! The log over one DynamoDB table, as `docs/LOG.md` describes it.
 //!
 //! A shared log after CORFU (Balakrishnan et al., NSDI 2012): a sequencer gives out offsets, a slot is written once,
-//! and readers decide the slots of writers who vanished. [`table`] is the seam: below it stands DynamoDB or its
+//! and readers decide the slots of writers who vanished. `table` is the seam: below it stands DynamoDB or its
 //! simulation, above it no type of an SDK.
 
 #![cfg_attr(test, expect(clippy::print_stdout, reason = "a simulation says what happened in it"))]

@@ -76,7 +76,7 @@ fn start(half: Half) -> Result<(), Failure> {
     runtime.map_err(|error| failed(&error))?.block_on(async {
         let meter = Arc::new(Meter::default());
         let store = DynamoDb::new(Client::new(settings, Arc::clone(&meter)), Clock::System, retention);
-        let service = Arc::new(Pubsub::new(Arc::new(store), holds_max));
+        let service = Arc::new(Pubsub::new(Arc::new(store), Clock::System, holds_max));
         let host = Arc::new(Host {
             half,
             api: Api::new(service, limits::WAIT_MAX),

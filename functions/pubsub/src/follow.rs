@@ -10,28 +10,38 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use tokio::{
     sync::watch,
     task::AbortHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
     batch::{Batch, Following, Limit},
     channel::Channel,
-    clock,
+    clock::{self, Clock},
     cursor::Cursor,
     limits::FOLLOWER_IDLE,
     store::Store,
 };
 
+/// A follower says so often that it is awake.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// One that has not said so for this long was frozen with its process, or is starved: what it knows is old.
+const BEAT_LATE_MS: u64 = 3_000;
+
 /// The followers of one process.
 pub struct Followers {
     store: Arc<dyn Store>,
+    clock: Clock,
     registry: Arc<Registry>,
 }
 
@@ -49,6 +59,9 @@ struct Follower {
     news: watch::Sender<Arc<Batch>>,
     /// When the last hold left.
     left: Mutex<Instant>,
+    /// When the follower was last awake, in milliseconds since 1970: by the wall clock, because the monotonic one may
+    /// stand still while a process is frozen.
+    beat: AtomicU64,
 }
 
 /// A hold's place with a follower.
@@ -63,8 +76,8 @@ pub struct Gone;
 impl Followers {
     /// No followers yet; those to come read this store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, registry: Arc::default() }
+    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self { store, clock, registry: Arc::default() }
     }
 
     /// How many there are.
@@ -73,11 +86,15 @@ impl Followers {
         self.registry.lock().len()
     }
 
-    /// A seat for a hold that has not read: only if a live follower stands at `at`, or passed it with its last batch.
+    /// A seat for a hold that has not read: only if a live follower stands at `at`, or passed it with its last batch, and
+    /// was awake just now.
     #[must_use]
     pub fn join_unread(&self, channel: &Channel, at: Cursor) -> Option<Seat> {
         let registry = self.registry.lock();
         let follower = registry.get(channel)?.live()?;
+        if self.clock.unix_ms().abs_diff(follower.beat.load(Relaxed)) > BEAT_LATE_MS {
+            return None;
+        }
         let last = Arc::clone(&follower.news.borrow());
         let known = last.cursor() == at || matches!(last.following(at, Limit::MAX), Following::Batch(_));
         known.then(|| Seat::with(&follower))
@@ -97,11 +114,13 @@ impl Followers {
             channel: channel.clone(),
             news: watch::Sender::new(Arc::new(Batch::empty(at))),
             left: Mutex::new(clock::now()),
+            beat: AtomicU64::new(self.clock.unix_ms()),
         });
         let seat = Seat::with(&follower);
         let entry = Entry {
             follower: Arc::downgrade(&follower),
-            task: tokio::spawn(follower.run(Arc::clone(&self.store), Arc::clone(&self.registry))).abort_handle(),
+            task: tokio::spawn(follower.run(Arc::clone(&self.store), self.clock.clone(), Arc::clone(&self.registry)))
+                .abort_handle(),
         };
         if let Some(replaced) = registry.insert(channel.clone(), entry) {
             replaced.task.abort();
@@ -126,9 +145,9 @@ impl Entry {
 
 impl Follower {
     /// Shows news until nobody wants them.
-    async fn run(self: Arc<Self>, store: Arc<dyn Store>, registry: Arc<Registry>) {
+    async fn run(self: Arc<Self>, store: Arc<dyn Store>, clock: Clock, registry: Arc<Registry>) {
         let listed = Listed { follower: &self, registry: &registry };
-        let mut at = self.news.borrow().cursor();
+        let mut next = store.next(&self.channel, self.news.borrow().cursor());
         loop {
             tokio::select! {
                 // Looked at first, so that a channel with news at every moment can't keep its follower for ever.
@@ -141,12 +160,14 @@ impl Follower {
                         return;
                     }
                 }
-                news = store.next(&self.channel, at) => {
+                news = next.as_mut() => {
                     // At what can't be read a follower ends; each of its holds reads for itself and says so.
                     let Ok(batch) = news else { return };
-                    at = batch.cursor();
+                    next = store.next(&self.channel, batch.cursor());
                     self.news.send_replace(Arc::new(batch));
+                    self.beat.store(clock.unix_ms(), Relaxed);
                 }
+                () = sleep(BEAT) => self.beat.store(clock.unix_ms(), Relaxed),
             }
         }
     }

@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     batch::{Batch, Following, Limit},
     channel::Channel,
-    clock,
+    clock::{self, Clock},
     cursor::Cursor,
     follow::{Followers, Seat},
     limits::PAUSE_MAX,
@@ -75,9 +75,9 @@ pub struct Stats {
 impl Service {
     /// A service over a store, with at most so many holds at once.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, holds_max: usize) -> Self {
+    pub fn new(store: Arc<dyn Store>, clock: Clock, holds_max: usize) -> Self {
         Self {
-            followers: Followers::new(Arc::clone(&store)),
+            followers: Followers::new(Arc::clone(&store), clock),
             store,
             holds: Semaphore::new(holds_max),
             holds_max,

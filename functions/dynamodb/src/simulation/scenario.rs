@@ -105,7 +105,7 @@ impl Simulation {
             let clock = Clock::starting_at(BEGUN_MS + random.below(SKEW_MS));
             let mut store = DynamoDb::new(table.clone(), clock.clone(), RETENTION);
             store.wrong = wrong;
-            Process { service: Service::new(Arc::new(store), 1000), clock }
+            Process { service: Service::new(Arc::new(store), clock.clone(), 1000), clock }
         };
         let processes = (0..PROCESSES).map(process).collect();
         let channel = Channel::default();
