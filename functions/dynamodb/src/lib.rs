@@ -24,6 +24,7 @@ mod item;
 mod meter;
 mod next;
 mod read;
+mod requests;
 mod table;
 mod walk;
 
