@@ -129,6 +129,11 @@ impl<T: Table> DynamoDb<T> {
         let ripe = |hole: &u64| view.holes.get(hole).is_some_and(|since| now - *since >= GRACE);
         let ripe: Vec<_> = walk.holes.iter().copied().filter(ripe).collect();
         if walk.is_empty() && !ripe.is_empty() {
+            // A process may have slept for days, and what looks like a hole may have expired and been deleted.
+            let head = self.table.head(channel).await?;
+            if head.is_none_or(|head| head.epoch != view.epoch || head.base > view.position) {
+                return self.look_again(channel, view).await;
+            }
             let decided = self.decide(&log, ripe.into_iter()).await?;
             view.decided.extend(decided.iter().cloned());
             slots.extend(decided);
