@@ -50,7 +50,7 @@ use tokio::time::timeout;
 
 use self::table::Table;
 pub use self::{
-    client::{Client, Settings},
+    client::{Client, Roots, Settings},
     meter::{Kind, Meter},
 };
 

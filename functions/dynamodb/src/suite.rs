@@ -16,7 +16,7 @@ use tests::{
 };
 
 use crate::{
-    Client, DynamoDb, Meter, Settings,
+    Client, DynamoDb, Meter, Roots, Settings,
     item::{Head, LogName, Pointer, Slot},
     simulation::table::SimulatedTable,
     table::{Consistency, Moved, Range, Table, Turn},
@@ -133,4 +133,13 @@ async fn the_simulated_table_does_what_dynamodb_does() {
 async fn a_table_that_is_there_already_is_fine() {
     let client = local_table().await;
     client.create_table().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_roots_of_amazon_are_certificates() {
+    let mut settings = Settings::from_environment("x".to_owned(), Some(local::ENDPOINT.clone()), |_| None).unwrap();
+    settings.roots = Roots::Amazon;
+    // A client whose roots can't be read panics when it is made.
+    let client = Client::new(settings, Arc::new(Meter::default()));
+    assert!(client.head(&Channel::default()).await.is_err(), "there is no such table");
 }

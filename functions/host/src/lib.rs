@@ -8,7 +8,7 @@ mod event;
 use std::{convert::Infallible, env, panic::AssertUnwindSafe, process::ExitCode, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use dynamodb::{Client, DynamoDb, Meter, Settings};
+use dynamodb::{Client, DynamoDb, Meter, Roots, Settings};
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Response, header::X_CONTENT_TYPE_OPTIONS};
 use lambda_http::{Adapter, Body, Request, Service};
@@ -70,7 +70,10 @@ fn start(half: Half) -> Result<(), Failure> {
     let retention = lookup("LINGER_RETENTION").map(|text| limits::duration(&text)).transpose();
     let retention = retention.map_err(Failure::Retention)?.unwrap_or(limits::RETENTION);
     let holds_max = Limits::from_environment(lookup)?.holds_max;
-    let settings = Settings::from_environment(table, None, lookup).map_err(Failure::Unset)?;
+    let mut settings = Settings::from_environment(table, None, lookup).map_err(Failure::Unset)?;
+    if settings.endpoint_url.is_none() {
+        settings.roots = Roots::Amazon;
+    }
     let failed = |error: &dyn ToString| Failure::Runtime(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| failed(&error))?.block_on(async {
