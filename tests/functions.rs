@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use crate::{
+    emulator::ROOT,
     proxy::{Kind, Proxy},
     runtime::{Function, Functions, Settings, command, event},
     table::new_table,
@@ -205,4 +206,16 @@ async fn a_function_without_its_table_does_not_start() {
     let output = timeout(Duration::from_secs(5), output).await.expect("it ends").unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("LINGER_TABLE is not set"));
+}
+
+#[test]
+fn the_binaries_are_small_and_need_no_newer_system_than_lambdas() {
+    for name in ["Publish", "Subscribe"] {
+        let binary = std::fs::read(ROOT.join("target/sam").join(name).join("bootstrap")).expect("tests/run builds it");
+        assert!(binary.len() <= 6_000_000, "{name} has {} bytes", binary.len());
+        let text = String::from_utf8_lossy(&binary);
+        let needed = regex::Regex::new(r"GLIBC_2\.(\d+)").unwrap();
+        let newest = needed.captures_iter(&text).filter_map(|version| version[1].parse::<u32>().ok()).max();
+        assert!(newest.is_some_and(|newest| newest <= 34), "{name} needs GLIBC 2.{newest:?}");
+    }
 }
