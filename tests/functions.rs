@@ -210,11 +210,11 @@ async fn a_function_without_its_table_does_not_start() {
 
 #[test]
 fn the_binaries_are_small_and_need_no_newer_system_than_lambdas() {
+    let needed = regex::Regex::new(r"GLIBC_2\.(\d+)").unwrap();
     for name in ["Publish", "Subscribe"] {
         let binary = std::fs::read(ROOT.join("target/sam").join(name).join("bootstrap")).expect("tests/run builds it");
         assert!(binary.len() <= 6_000_000, "{name} has {} bytes", binary.len());
         let text = String::from_utf8_lossy(&binary);
-        let needed = regex::Regex::new(r"GLIBC_2\.(\d+)").unwrap();
         let newest = needed.captures_iter(&text).filter_map(|version| version[1].parse::<u32>().ok()).max();
         assert!(newest.is_some_and(|newest| newest <= 34), "{name} needs GLIBC 2.{newest:?}");
     }
