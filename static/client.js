@@ -8,7 +8,10 @@
  *   | {state: 'stopped', reason: string}} State
  */
 
-/** Longer than any hold, so that only an answer that will never come is given up. */
+/** How long a poll is to be held, in seconds, also where a server would hold it longer. */
+const HOLD_S = '25';
+
+/** Longer than that hold, so that only an answer that will never come is given up. */
 const POLL_MAX_MS = 40_000;
 
 /** A publish takes a second at the most, or it has failed. */
@@ -85,7 +88,7 @@ export async function subscribe({ base = '', channel = 'lobby', cursor, last, si
     while (!signal?.aborted) {
       const start = cursor ? { cursor } : last ? { last: `${last}` } : { cursor: 'latest' };
       // Whoever is not connected only looks, to know soon that it is.
-      const query = new URLSearchParams({ channel, ...start, ...(connected ? {} : { wait: '0' }) });
+      const query = new URLSearchParams({ channel, ...start, wait: connected ? HOLD_S : '0' });
       try {
         const answer = await alarm.during((stop) => request(`${base}/sub?${query}`, {}, POLL_MAX_MS, stop));
         still = answer.cursor === cursor ? [...still.slice(1 - QUICK_ANSWERS), performance.now()] : [];

@@ -107,7 +107,7 @@ fn deploy_builds_deploys_uploads_and_prints_the_link() {
 #[test]
 fn a_dry_run_shows_every_command_and_runs_none() {
     let recorded = Recorded::new();
-    let (said, succeeded) = recorded.run("deploy", &["--dry-run"], "", "");
+    let (said, succeeded) = recorded.run("deploy", &["--parameter-overrides", "Retention=7d", "--dry-run"], "", "");
     assert!(
         succeeded && said.contains("+ sam deploy --stack-name linger") && said.contains("+ aws cloudfront"),
         "{said}"
