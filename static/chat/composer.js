@@ -1,0 +1,68 @@
+// Where one writes: name, text, and when Enter sends.
+
+/** @import { Outbox } from './outbox.js' */
+
+import { element } from './dom.js';
+import { readNick, writeNick } from './memory.js';
+import { checkNick, checkText } from './words.js';
+
+/** Safari fires the Enter that ended a composition just after the composition. */
+const COMPOSED_MS = 50;
+
+/** @param {Outbox} outbox */
+export function startComposer(outbox) {
+  const nick = element('nick', HTMLInputElement);
+  const message = element('message', HTMLTextAreaElement);
+  const problem = element('problem', HTMLParagraphElement);
+  const send = element('send', HTMLButtonElement);
+
+  /** Shows what is wrong, and says whether it can be sent. */
+  function check() {
+    const text = checkText(message.value);
+    const name = checkNick(nick.value);
+    const says = name || text.says;
+    if (problem.textContent !== says) problem.textContent = says;
+    problem.classList.toggle('wrong', text.wrong || name !== '');
+    nick.setAttribute('aria-invalid', String(name !== ''));
+    message.setAttribute('aria-invalid', String(text.wrong));
+    const sendable = !text.wrong && name === '' && message.value !== '';
+    send.setAttribute('aria-disabled', String(!sendable));
+    return sendable;
+  }
+
+  function say() {
+    if (!check()) return;
+    writeNick(nick.value);
+    outbox.say(nick.value, message.value);
+    message.value = '';
+    check();
+    message.focus();
+  }
+
+  outbox.edit = (text) => {
+    message.value = message.value === '' ? text : `${text}\n${message.value}`;
+    check();
+    message.focus();
+  };
+
+  element('form', HTMLFormElement).addEventListener('submit', (event) => {
+    event.preventDefault();
+    say();
+  });
+  for (const field of [nick, message]) field.addEventListener('input', check);
+
+  let composedAt = -Infinity;
+  message.addEventListener('compositionend', ({ timeStamp }) => {
+    composedAt = timeStamp;
+  });
+  message.addEventListener('keydown', (event) => {
+    const composing = event.isComposing || event.keyCode === 229 || event.timeStamp - composedAt < COMPOSED_MS;
+    if (event.key !== 'Enter' || event.shiftKey || composing) return;
+    event.preventDefault();
+    if (!event.repeat) say();
+  });
+
+  nick.value = readNick();
+  check();
+  (nick.value ? message : nick).focus();
+}

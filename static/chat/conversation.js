@@ -1,0 +1,221 @@
+// The conversation: what was said, older parts as one scrolls up, and what is new to the reader.
+
+/** @import { Message } from '../client/types.js' */
+
+import { history } from '../client.js';
+import { element, made } from './dom.js';
+import { onOwn, readOwn } from './memory.js';
+import { Item } from './message.js';
+import { untilMidnight } from './words.js';
+
+/** Messages kept in the page: at its end, and when one reads further up. The oldest go, and can be had again. */
+const KEPT_AT_END = 1000;
+const KEPT_MAX = 10_000;
+
+/** So much older ones come at once, when one is so near to the top. */
+const OLDER = 100;
+const NEAR_PX = 400;
+
+/** Whoever is so near to the end is at the end. */
+const END_PX = 40;
+
+export class Conversation {
+  /** @type {Item[]} */
+  items = [];
+  unread = 0;
+  /** @type {HTMLElement | undefined} */
+  newLine;
+  atEnd = true;
+  /** Whether there is nothing older. */
+  complete = false;
+  begun = false;
+  loading = false;
+
+  /** @param {string} base @param {string} channel */
+  constructor(base, channel) {
+    this.base = base;
+    this.channel = channel;
+    this.own = new Set(readOwn(channel));
+    this.scroller = element('scroller', HTMLElement);
+    this.list = element('conversation', HTMLOListElement);
+    this.beginning = element('beginning', HTMLParagraphElement);
+    this.again = element('again', HTMLButtonElement);
+    this.toEnd = element('to-end', HTMLButtonElement);
+    this.scroller.addEventListener('scroll', () => this.scrolled(), { passive: true });
+    this.again.addEventListener('click', () => this.older());
+    this.toEnd.addEventListener('click', () => this.goToEnd());
+    document.addEventListener('visibilitychange', () => this.look());
+    // The window, or the keyboard of a phone.
+    new ResizeObserver(() => this.atEnd && this.goToEnd()).observe(this.scroller);
+    onOwn(channel, () => readOwn(channel).forEach((id) => this.mark(id, true)));
+    this.look();
+    this.renameDays();
+  }
+
+  /**
+   * Shows what came. `wrote` says whether a message is one that this page is just sending.
+   *
+   * @param {Message[]} messages
+   * @param {boolean} missed
+   * @param {(message: Message) => boolean} wrote
+   */
+  append(messages, missed, wrote) {
+    const quiet = !this.begun;
+    const seen = document.visibilityState === 'visible' && this.atEnd;
+    if (missed) this.list.append(made('li', 'gap', 'Some messages were missed here, and are no longer to be had.'));
+    const items = this.made(messages, missed ? undefined : this.items.at(-1), wrote);
+    this.items.push(...items);
+    const others = items.filter((item) => !item.own);
+    if (!quiet && !seen && others.length > 0) this.unseen(others);
+    this.quietly(quiet, () => this.list.append(...items.map(({ node }) => node)));
+    this.trim();
+    if (this.atEnd) this.goToEnd();
+    if (quiet) this.begin(messages.length);
+    this.look();
+  }
+
+  /**
+   * @param {Message[]} messages
+   * @param {Item | undefined} before
+   * @param {(message: Message) => boolean} wrote
+   */
+  made(messages, before, wrote) {
+    let latest = before;
+    return messages.map((message) => {
+      const item = new Item(message);
+      item.own = wrote(message) || this.own.has(message.id);
+      item.follow(latest);
+      latest = item;
+      return item;
+    });
+  }
+
+  /**
+   * Learns whose a message is, and says whether it is here.
+   *
+   * @param {string} id
+   * @param {boolean} own
+   */
+  mark(id, own) {
+    if (own) this.own.add(id);
+    const at = this.items.findLastIndex(({ message }) => message.id === id);
+    if (at < 0) return false;
+    this.items[at].own = own;
+    for (const index of [at, at + 1]) this.refollow(index);
+    return true;
+  }
+
+  /** @param {number} index */
+  refollow(index) {
+    const item = this.items[index];
+    const gap = item?.node.previousElementSibling?.classList.contains('gap');
+    item?.follow(gap ? undefined : this.items[index - 1]);
+  }
+
+  /** @param {number} joinedWith */
+  begin(joinedWith) {
+    this.begun = true;
+    if (joinedWith === 0) this.finish('Nobody has said anything here yet.');
+    this.scrolled();
+  }
+
+  /** @param {string} words */
+  finish(words) {
+    this.complete = true;
+    this.beginning.textContent = words;
+    this.beginning.hidden = false;
+  }
+
+  /** Gets what is older than the oldest here, and keeps what one reads where it is. */
+  async older() {
+    const [oldest] = this.items;
+    if (this.complete || this.loading || !oldest) return;
+    this.loading = true;
+    this.again.hidden = true;
+    this.beginning.hidden = false;
+    this.beginning.textContent = 'Getting older messages';
+    try {
+      const { base, channel } = this;
+      const { messages } = await history({ base, channel, before: oldest.message.id, limit: OLDER });
+      // What was oldest may have gone meanwhile.
+      if (this.items[0] === oldest) this.prepend(messages);
+      this.beginning.hidden = true;
+      if (messages.length === 0) this.finish('Nothing older is kept.');
+    } catch {
+      this.beginning.textContent = 'Older messages can not be had just now.';
+      this.again.hidden = false;
+      return;
+    } finally {
+      this.loading = false;
+    }
+    this.scrolled();
+  }
+
+  /** @param {Message[]} messages */
+  prepend(messages) {
+    const items = this.made(messages, undefined, () => false);
+    const [oldest] = this.items;
+    const top = oldest.node.getBoundingClientRect().top;
+    this.items.unshift(...items);
+    this.quietly(true, () => this.list.prepend(...items.map(({ node }) => node)));
+    oldest.follow(items.at(-1));
+    this.scroller.scrollTop += oldest.node.getBoundingClientRect().top - top;
+  }
+
+  /** Changes the list; what is not new is not read out. @param {boolean} quiet @param {() => void} change */
+  quietly(quiet, change) {
+    if (quiet) this.scroller.setAttribute('aria-live', 'off');
+    change();
+    // Not before the change was noticed.
+    if (quiet) setTimeout(() => this.scroller.setAttribute('aria-live', 'polite'), 500);
+  }
+
+  trim() {
+    const most = this.atEnd ? KEPT_AT_END : KEPT_MAX;
+    if (this.items.length <= most) return;
+    this.items.splice(0, this.items.length - most);
+    const [oldest] = this.items;
+    while (this.list.firstElementChild && this.list.firstElementChild !== oldest.node) this.list.firstElementChild.remove();
+    oldest.follow(undefined);
+    this.complete = false;
+    this.beginning.hidden = true;
+  }
+
+  scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    this.atEnd = scrollHeight - scrollTop - clientHeight < END_PX;
+    this.look();
+    if (this.begun && this.again.hidden && scrollTop < NEAR_PX) this.older();
+  }
+
+  goToEnd() {
+    this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.scrolled();
+  }
+
+  /** @param {Item[]} items */
+  unseen(items) {
+    if (this.unread === 0) {
+      this.newLine?.remove();
+      this.newLine = made('p', 'new', 'New');
+      items[0].node.prepend(this.newLine);
+    }
+    this.unread += items.length;
+  }
+
+  /** The reader looks, or not: says how much is unread, and where. */
+  look() {
+    if (document.visibilityState === 'visible' && this.atEnd) this.unread = 0;
+    document.title = `${this.unread > 0 ? `(${this.unread}) ` : ''}#${this.channel} · linger`;
+    const news = `${this.unread} new ${this.unread === 1 ? 'message' : 'messages'}`;
+    this.toEnd.textContent = this.unread > 0 ? `${news} ↓` : 'To the end ↓';
+    this.toEnd.hidden = this.atEnd;
+  }
+
+  /** What was today is yesterday at midnight. */
+  renameDays() {
+    const now = new Date();
+    for (const item of this.items) item.nameDay(now);
+    setTimeout(() => this.renameDays(), untilMidnight(now) + 1000);
+  }
+}

@@ -1,0 +1,90 @@
+// One message as an element, and what it shows depending on the one before it.
+
+/** @import { Message } from '../client/types.js' */
+
+import { made } from './dom.js';
+import { dayOf, dayWords, hue, parts, timeWords } from './words.js';
+
+/** What one person says within so long stands together. */
+const TOGETHER_MS = 5 * 60_000;
+
+/**
+ * The body of a message, also of one that is not sent yet.
+ *
+ * @param {string | null} nick
+ * @param {string} text
+ * @param {...Node} rest what stands below the text
+ */
+export function bubble(nick, text, ...rest) {
+  const name = made('bdi', nick ? 'nick' : 'nick nobody', nick ?? 'anonymous');
+  const face = made('span', 'face', nick ? ([...nick.trim()][0] ?? '?') : '?');
+  face.setAttribute('aria-hidden', 'true');
+  const said = made('p', 'text', ...parts(text).map(part));
+  said.dir = 'auto';
+  const body = made('div', nick ? 'said' : 'said nobody', face, name, made('div', 'bubble', said, ...rest));
+  if (nick) body.style.setProperty('--hue', hue(nick));
+  return body;
+}
+
+/** @param {{text: string, href?: string}} part */
+function part({ text, href }) {
+  if (!href) return text;
+  const link = made('a', '', text);
+  link.href = href;
+  link.target = '_blank';
+  link.rel = 'noopener noreferrer nofollow ugc';
+  return link;
+}
+
+/** A message in the conversation. */
+export class Item {
+  /** @param {Message} message */
+  constructor(message) {
+    const time = new Date(message.time);
+    const { short, whole } = timeWords(time);
+    const when = made('time', '', short);
+    when.dateTime = message.time;
+    when.title = whole;
+    this.message = message;
+    this.at = time.getTime();
+    this.day = dayOf(time);
+    this.node = made('li', 'message', bubble(message.nick, message.message, when));
+    /** The latest day so far: clocks of several servers may lag, but a day that is over does not come again. */
+    this.latestDay = this.day;
+    /** @type {HTMLElement | undefined} */
+    this.dayLine = undefined;
+  }
+
+  /**
+   * Shows what depends on the item before this one: a new day, and whether they stand together.
+   *
+   * @param {Item | undefined} before nothing where something is missing, or at the beginning
+   */
+  follow(before) {
+    this.latestDay = Math.max(this.day, before?.latestDay ?? -Infinity);
+    this.dayLine?.remove();
+    this.dayLine = undefined;
+    const newDay = this.latestDay !== before?.latestDay;
+    if (newDay) {
+      this.dayLine = made('p', 'day', '');
+      this.nameDay(new Date());
+      this.node.prepend(this.dayLine);
+    }
+    const { nick } = this.message;
+    const together = before?.message.nick === nick && !newDay && this.at - before.at < TOGETHER_MS;
+    this.node.classList.toggle('again', together && before.own === this.own);
+  }
+
+  /** @param {Date} now */
+  nameDay(now) {
+    if (this.dayLine) this.dayLine.textContent = dayWords(this.latestDay, now);
+  }
+
+  get own() {
+    return this.node.classList.contains('own');
+  }
+
+  set own(own) {
+    this.node.classList.toggle('own', own);
+  }
+}

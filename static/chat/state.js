@@ -1,0 +1,46 @@
+// The state of the connection, in words.
+
+/** @import { State } from '../client/types.js' */
+
+import { element } from './dom.js';
+
+const shown = element('state', HTMLParagraphElement);
+const told = element('told', HTMLParagraphElement);
+
+/** Counts the seconds down. @type {ReturnType<typeof setInterval> | undefined} */
+let countdown;
+
+/** @param {State} now */
+export function showState(now) {
+  clearInterval(countdown);
+  const { brief, whole } = words(now);
+  shown.dataset.state = now.state;
+  shown.textContent = brief;
+  shown.title = whole;
+  // Read out once, not each second.
+  told.textContent = now.state === 'live' && told.textContent === '' ? '' : whole;
+  if (now.state !== 'retrying') return;
+  const end = Date.now() + now.in * 1000;
+  countdown = setInterval(() => {
+    const left = Math.ceil((end - Date.now()) / 1000);
+    shown.textContent = left > 0 ? words({ ...now, in: left }).brief : 'Trying again';
+  }, 250);
+}
+
+/** @param {State} now */
+function words(now) {
+  switch (now.state) {
+    case 'connecting':
+      return { brief: 'Connecting', whole: 'Connecting' };
+    case 'live':
+      return { brief: 'Live', whole: 'Connected: messages come as they are sent' };
+    case 'missed':
+      return { brief: 'Some messages were missed', whole: 'Connected; some messages were missed' };
+    case 'offline':
+      return { brief: 'Offline', whole: 'You are offline. It goes on by itself when you are back' };
+    case 'retrying':
+      return { brief: `Retrying in ${now.in} s`, whole: `No connection (${now.reason}). It goes on by itself` };
+    case 'stopped':
+      return { brief: 'Stopped', whole: `Stopped: ${now.reason}` };
+  }
+}

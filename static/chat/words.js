@@ -1,0 +1,96 @@
+// Names, texts and times as people read them, and the limits as the server counts them.
+
+const TEXT_BYTES_MAX = 32_768;
+const NICK_CHARACTERS_MAX = 64;
+
+/** With less room than this left, the page says how much. */
+const ROOM_SHOWN_BYTES = 1000;
+
+const encoder = new TextEncoder();
+const number = new Intl.NumberFormat();
+
+/**
+ * What is wrong with a text, or how much room is left when that is little. Bytes are counted, not characters.
+ *
+ * @param {string} text
+ * @returns {{wrong: boolean, says: string}}
+ */
+export function checkText(text) {
+  const room = TEXT_BYTES_MAX - encoder.encode(text).length;
+  if (room < 0) return { wrong: true, says: `The message is ${number.format(-room)} bytes too long.` };
+  return { wrong: false, says: room < ROOM_SHOWN_BYTES ? `${number.format(room)} bytes left.` : '' };
+}
+
+/** What is wrong with a name, if anything. @param {string} nick */
+export function checkNick(nick) {
+  const characters = [...nick].length;
+  if (characters > NICK_CHARACTERS_MAX) return `The name has ${characters} characters; ${NICK_CHARACTERS_MAX} are allowed.`;
+  if (/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/u.test(nick)) return 'The name has a character that would garble the page.';
+  if (nick && !/[^\p{White_Space}\p{Default_Ignorable_Code_Point}]/u.test(nick)) return 'The name has nothing to be seen.';
+  return '';
+}
+
+/** A colour for a name, as the angle of its hue: the same wherever it is shown. @param {string} name */
+export function hue(name) {
+  let sum = 0;
+  for (const character of name) sum = (sum * 31 + (character.codePointAt(0) ?? 0)) % 3600;
+  return String(sum / 10);
+}
+
+const LINK = /https?:\/\/[^\s<>"\p{Cc}\p{Bidi_Control}]+/giu;
+
+/**
+ * A text in parts, some of which are links. What ends a sentence does not belong to its link, nor does a bracket that
+ * was opened before it.
+ *
+ * @param {string} text
+ * @returns {{text: string, href?: string}[]}
+ */
+export function parts(text) {
+  /** @type {{text: string, href?: string}[]} */
+  const found = [];
+  let end = 0;
+  for (const { 0: match, index } of text.matchAll(LINK)) {
+    let link = match;
+    for (;;) {
+      const last = link.at(-1) ?? '';
+      const opened = link.split('(').length >= link.split(')').length;
+      if (!'.,:;!?\'*_~]}”’»'.includes(last) && !(last === ')' && !opened)) break;
+      link = link.slice(0, -1);
+    }
+    if (!URL.canParse(link)) continue;
+    if (index > end) found.push({ text: text.slice(end, index) });
+    found.push({ text: link, href: new URL(link).href });
+    end = index + link.length;
+  }
+  if (end < text.length) found.push({ text: text.slice(end) });
+  return found;
+}
+
+const clockTime = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const wholeTime = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
+const day = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' });
+const dayOfYear = new Intl.DateTimeFormat(undefined, { dateStyle: 'full' });
+
+/** @param {Date} time */
+export function timeWords(time) {
+  return { short: clockTime.format(time), whole: wholeTime.format(time) };
+}
+
+/** The day where the reader is, to be compared. @param {Date} time */
+export function dayOf(time) {
+  return new Date(time.getFullYear(), time.getMonth(), time.getDate()).getTime();
+}
+
+/** @param {number} ofDay what `dayOf` gave @param {Date} now */
+export function dayWords(ofDay, now) {
+  const date = new Date(ofDay);
+  if (ofDay === dayOf(now)) return 'Today';
+  if (ofDay === dayOf(new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1))) return 'Yesterday';
+  return (date.getFullYear() === now.getFullYear() ? day : dayOfYear).format(date);
+}
+
+/** How long it is until it is another day, in milliseconds. @param {Date} now */
+export function untilMidnight(now) {
+  return new Date(now.getFullYear(), now.getMonth(), now.getDate() + 1).getTime() - now.getTime();
+}

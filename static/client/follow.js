@@ -1,0 +1,239 @@
+// Following a channel: polls, or listens to the tab that does, and passes on each batch, in order and once.
+
+/** @import { Answer, Batch, Follow, State, Where } from './types.js' */
+
+import { watchPage } from './page.js';
+import { LingerError, backOff, means, pause, request } from './request.js';
+import { Tabs } from './tabs.js';
+
+/** How long to be held, in seconds, also where a server would hold longer; and when to give such a poll up. */
+const HOLD_S = 25;
+const HELD_MAX_MS = 40_000;
+
+/** Whoever only looks is answered soon, or not at all. */
+const LOOK_MAX_MS = 10_000;
+
+/** So many answers at one cursor within so long mean that somebody does not hold: asking on would be a loop. */
+const QUICK_ANSWERS = 5;
+const QUICK_MS = 500;
+
+/** After how long a page that rests looks: the first time, the second, and then each time. */
+const LOOK_AGAIN_MS = [15_000, 30_000, 60_000];
+
+/** A tab that takes longer over a batch does not lead others meanwhile. */
+const BUSY_MS = 1000;
+
+/** @param {Where & Follow} options @returns {AsyncIterableIterator<Batch>} */
+export function follow(options) {
+  const follower = new Follower(options);
+  const batches = follower.batches();
+  return {
+    next: () => batches.next(),
+    return(value) {
+      // Or the generator would first see its poll through.
+      follower.end();
+      return batches.return(value);
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}
+
+class Follower {
+  /** Whether to ask what is there now before waiting for more. */
+  looking = true;
+  asking = false;
+  ended = false;
+  failures = 0;
+  /** How often this page has looked while it rests. */
+  looks = 0;
+  busySince = Infinity;
+  /** When the latest answers came that did not move the cursor. @type {number[]} */
+  still = [];
+  /** What the leading tab sent last. @type {Answer | undefined} */
+  sent;
+  /** @type {State} */
+  state = { state: 'connecting' };
+  /** Ends what is being waited for. */
+  stop = new AbortController();
+
+  /** @param {Where & Follow} options */
+  constructor({ base = '', channel = 'lobby', cursor, last, onState, share = true, rest = true, ...given }) {
+    this.means = means(given);
+    this.url = `${base}/sub?channel=${encodeURIComponent(channel)}`;
+    /** Where this tab stands: it has passed on all up to here. */
+    this.cursor = cursor;
+    this.start = last ? `last=${last}` : 'cursor=latest';
+    this.onState = onState;
+    this.rest = rest;
+    this.tabs = new Tabs(share && this.url, this);
+  }
+
+  async *batches() {
+    const { signal, clock } = this.means;
+    const abort = () => this.end();
+    signal?.addEventListener('abort', abort);
+    try {
+      if (this.ended || signal?.aborted) return;
+      this.page = watchPage(clock, (change) => this.changed(change));
+      this.tabs.join();
+      this.onState?.(this.state);
+      while (!this.ended) {
+        const batch = await this.turn();
+        if (!batch || this.ended) continue;
+        this.busySince = clock.now();
+        yield batch;
+        this.busySince = Infinity;
+      }
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      this.end();
+    }
+  }
+
+  end() {
+    this.ended = true;
+    this.page?.dismiss();
+    this.tabs.leave();
+    this.stop.abort();
+  }
+
+  get visible() {
+    return this.page?.visible ?? true;
+  }
+
+  get resting() {
+    return this.rest && (this.page?.resting ?? false);
+  }
+
+  /** What other tabs are told. */
+  get status() {
+    return { state: this.state, idle: this.resting || this.means.clock.now() - this.busySince > BUSY_MS };
+  }
+
+  /** @param {'shown' | 'resting' | 'woken' | 'gone' | 'back'} change */
+  changed(change) {
+    this.looks = 0;
+    if (change === 'shown') return this.tabs.check();
+    if (change === 'gone') this.tabs.leave();
+    if (change === 'back') this.tabs.join();
+    this.looking ||= change !== 'resting';
+    this.stop.abort();
+  }
+
+  /** @param {boolean} leading */
+  led(leading) {
+    if (leading && this.asking) return;
+    // Whoever takes over does not know what became of the leader, nor whether there is still a server.
+    this.looking ||= leading;
+    this.stop.abort();
+  }
+
+  /** @param {Answer} answer */
+  heard(answer) {
+    // One that was not taken yet is lost: the next does not fit on then.
+    this.sent = answer;
+    if (!this.asking) this.stop.abort();
+  }
+
+  /** One wait, poll or pause, and the batch that came of it, if any. Whatever interrupts it, changes the next one. */
+  async turn() {
+    this.stop = new AbortController();
+    const { signal } = this.stop;
+    try {
+      const batch = this.take();
+      if (batch) return batch;
+      if (this.page?.gone || (!this.looking && !this.tabs.leading)) return await this.wait();
+      if (!this.looking && this.resting) {
+        await this.wait(LOOK_AGAIN_MS[Math.min(this.looks, LOOK_AGAIN_MS.length - 1)]);
+        if (signal.aborted) return undefined;
+        this.looks += 1;
+        this.looking = true;
+      }
+      return await this.ask(signal);
+    } catch (error) {
+      return signal.aborted ? undefined : this.failed(error);
+    }
+  }
+
+  /** Until it is interrupted, or so long. */
+  async wait(ms = 2 ** 31 - 1) {
+    await pause(ms, this.stop.signal, this.means.clock);
+    return undefined;
+  }
+
+  /**
+   * What the leading tab sent, without what this one has had. Cursors can only be compared for equality: what does not
+   * fit on to what was had shows that this tab must look for itself.
+   */
+  take() {
+    const { sent } = this;
+    this.sent = undefined;
+    if (!sent || sent.cursor === this.cursor) return undefined;
+    const had = sent.messages.findIndex(({ id }) => id === this.cursor);
+    this.looking = had < 0 && sent.after !== this.cursor;
+    if (this.looking) return undefined;
+    this.failures = 0;
+    return this.pass(sent.messages.slice(had + 1), sent.cursor, sent.missed && had < 0);
+  }
+
+  /** @param {AbortSignal} signal */
+  async ask(signal) {
+    const after = this.cursor;
+    const start = after ? `cursor=${encodeURIComponent(after)}` : this.start;
+    const url = `${this.url}&${start}&wait=${this.looking ? 0 : HOLD_S}`;
+    const limitMs = this.looking ? LOOK_MAX_MS : HELD_MAX_MS;
+    this.asking = true;
+    /** @type {Batch} */
+    const answer = await request(url, {}, { ...this.means, signal, limitMs, has: 'cursor' }).finally(() => {
+      this.asking = false;
+    });
+    const { messages, cursor, missed } = answer;
+    const { leading } = this.tabs;
+    // A hold shows whether there is more; whoever does not hold looks until there is nothing.
+    this.looking = missed || (messages.length > 0 && !(leading && !this.resting));
+    this.failures = 0;
+    this.tell({ state: missed ? 'missed' : 'live' });
+    if (leading) this.tabs.say({ answer: { after, messages, cursor, missed } });
+    if (cursor === after) await this.stood();
+    return this.pass(messages, cursor, missed);
+  }
+
+  /** The batch to pass on, if there is something in it, or it is the first. @param {Batch['messages']} messages */
+  pass(messages, /** @type {string} */ cursor, /** @type {boolean} */ missed) {
+    const first = !this.cursor;
+    this.cursor = cursor;
+    return first || missed || messages.length > 0 ? { messages, cursor, missed } : undefined;
+  }
+
+  /** An answer did not move the cursor. After too many of them at once, this pauses as after a failure. */
+  async stood() {
+    this.still = [...this.still.slice(1 - QUICK_ANSWERS), this.means.clock.now()];
+    if (this.still.length < QUICK_ANSWERS || this.still[QUICK_ANSWERS - 1] - this.still[0] >= QUICK_MS) return;
+    this.still = [];
+    await this.failed(new LingerError('the server does not hold polls'));
+  }
+
+  /** Pauses after a failure, or ends with it. @param {unknown} error */
+  async failed(error) {
+    if (!(error instanceof LingerError) || !error.mayPass) {
+      this.tell({ state: 'stopped', reason: String(/** @type {any} */ (error).message ?? error) });
+      throw error;
+    }
+    const ms = backOff(this.failures, error.retryAfter);
+    this.failures += 1;
+    this.looking = true;
+    const offline = globalThis.navigator?.onLine === false;
+    this.tell(offline ? { state: 'offline' } : { state: 'retrying', in: Math.ceil(ms / 1000), reason: error.message });
+    return this.wait(ms);
+  }
+
+  /** @param {State} state */
+  tell(state) {
+    if (JSON.stringify(state) === JSON.stringify(this.state)) return;
+    this.state = state;
+    this.onState?.(state);
+    this.tabs.announce();
+  }
+}

@@ -1,0 +1,78 @@
+// What happens to a page that matters to its polls. Outside a browser only sleep does.
+
+/** A page hidden for so long rests. */
+const REST_AFTER_MS = 30_000;
+
+/** A timer due each so often that comes so much later shows that the machine has slept. */
+const TICK_MS = 5_000;
+const SLEPT_MS = 10_000;
+
+/**
+ * Watches the page, and tells when it
+ * - is `shown`; is `resting`, having been hidden for long;
+ * - was `woken`: connections may be dead, or possible again, after a rest, a sleep, a freeze, or a change of networks;
+ * - is `gone`, maybe into the back-forward cache, out of which it comes `back`.
+ *
+ * @param {import('./types.js').Clock} clock
+ * @param {(change: 'shown' | 'resting' | 'woken' | 'gone' | 'back') => void} onChange
+ */
+export function watchPage(clock, onChange) {
+  const over = new AbortController();
+  const visible = () => globalThis.document?.visibilityState !== 'hidden';
+  const page = { visible: visible(), resting: false, gone: false, dismiss };
+  let ticked = clock.now();
+  /** @type {any} */
+  let tick;
+  /** @type {any} */
+  let rest;
+
+  function dismiss() {
+    over.abort();
+    clock.clearTimeout(tick);
+    clock.clearTimeout(rest);
+  }
+
+  function turned() {
+    const rested = page.resting;
+    page.visible = visible();
+    page.resting = false;
+    ticked = clock.now();
+    clock.clearTimeout(rest);
+    if (page.visible) {
+      onChange('shown');
+      if (rested) onChange('woken');
+    } else {
+      rest = clock.setTimeout(() => {
+        page.resting = true;
+        onChange('resting');
+      }, REST_AFTER_MS);
+    }
+  }
+
+  function ticking() {
+    // The timers of a hidden page are late by themselves.
+    const slept = page.visible && clock.now() - ticked > TICK_MS + SLEPT_MS;
+    ticked = clock.now();
+    tick = clock.setTimeout(ticking, TICK_MS);
+    if (slept) onChange('woken');
+  }
+
+  /** @param {any} target @param {string} type @param {(event: any) => void} call */
+  const on = (target, type, call) => target?.addEventListener?.(type, call, { signal: over.signal });
+  const woken = () => onChange('woken');
+  on(globalThis.document, 'visibilitychange', turned);
+  on(globalThis.document, 'resume', woken);
+  on(globalThis, 'online', woken);
+  on(globalThis, 'offline', woken);
+  on(globalThis, 'pagehide', () => {
+    page.gone = true;
+    onChange('gone');
+  });
+  on(globalThis, 'pageshow', ({ persisted }) => {
+    page.gone = false;
+    if (persisted) onChange('back');
+  });
+  if (!page.visible) turned();
+  ticking();
+  return page;
+}

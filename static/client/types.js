@@ -1,0 +1,50 @@
+// What the client's functions take and give. Nothing loads this file but a type checker, and people.
+
+/**
+ * @typedef {{id: string, channel: string, nick: string | null, message: string, time: string}} Message `time` is
+ *   RFC 3339, for people: messages stand in the order of the channel, not of their times
+ *
+ * @typedef {object} Batch What came at once.
+ * @property {Message[]} messages in the order of the channel, the same for everybody
+ * @property {string} cursor where to go on; keep it, to resume here later
+ * @property {boolean} missed whether something before these messages is gone for good
+ *
+ * @typedef {{state: 'connecting' | 'live' | 'missed' | 'offline'}
+ *   | {state: 'retrying', in: number, reason: string}
+ *   | {state: 'stopped', reason: string}} State `in` is in seconds; `missed` lasts until the next answer
+ *
+ * @typedef {object} Clock
+ * @property {() => number} now in milliseconds
+ * @property {(call: () => void, ms: number) => any} setTimeout
+ * @property {(timer: any) => void} clearTimeout
+ *
+ * @typedef {object} Where
+ * @property {string} [base] the address of the API, without a slash at its end; by default the page's own origin
+ * @property {string} [channel] by default `lobby`
+ * @property {AbortSignal} [signal] ends it
+ * @property {typeof globalThis.fetch} [fetch] instead of the global one
+ * @property {Clock} [clock] instead of the machine's
+ *
+ * @typedef {object} Draft
+ * @property {string} message 1 to 32,768 bytes
+ * @property {string} [nick] 1 to 64 characters; without one it is anonymous
+ * @property {string} [key] the same key publishes once; by default a new one, which serves for the retries
+ * @property {number} [timeout] how long to go on trying, in milliseconds; by default 30,000
+ *
+ * @typedef {object} Follow
+ * @property {string} [cursor] begin after what was had up to there: the `cursor` of a batch, or the `id` of a message
+ * @property {number} [last] instead of a cursor: begin with so many messages, 100 at most
+ * @property {(state: State) => void} [onState] told each time that the state changes
+ * @property {boolean} [share] whether tabs of one browser share a poll; by default they do
+ * @property {boolean} [rest] whether to look now and then, instead of waiting, while the page is hidden; by default so
+ *
+ * @typedef {object} Handler
+ * @property {(messages: Message[], batch: Batch) => unknown} onMessages called with each batch; if it gives a promise,
+ *   the next batch is asked for when that is settled
+ *
+ * @typedef {Batch & {after: string | undefined}} Answer a batch as tabs send it: with the cursor that was asked with
+ *
+ * @typedef {{fetch: typeof globalThis.fetch, clock: Clock, signal?: AbortSignal}} Means
+ */
+
+export {};

@@ -1,0 +1,295 @@
+// The client against a clock and a server that do what the test says.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFile, readdir } from 'node:fs/promises';
+import { mock, test } from 'node:test';
+import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { LingerError, history, publish, subscribe } from '../../static/client.js';
+import { Clock, server, settled } from './clock.mjs';
+import { root } from './support.mjs';
+
+const batch = (offset, ...texts) => ({
+  messages: texts.map((message, index) => ({ id: `7-${offset - texts.length + 1 + index}`, channel: 'c', nick: null, message, time: '' })),
+  cursor: `7-${offset}`,
+  missed: false,
+});
+
+/** A subscription with a handler; what it was told stands in `texts` and `states`. */
+function subscribed(options = {}) {
+  const { asked, fetch, latest } = server();
+  const clock = new Clock();
+  const texts = [];
+  const states = [];
+  const stop = new AbortController();
+  const ended = subscribe({
+    ...{ fetch, clock, channel: 'c', signal: stop.signal },
+    onMessages: (messages) => void texts.push(messages.map(({ message }) => message)),
+    onState: (state) => states.push(state),
+    ...options,
+  });
+  return { asked, latest, clock, texts, states, stop, ended, state: () => states.at(-1) };
+}
+
+const sent = { status: 'sent', id: '7-1', channel: 'c' };
+const busy = { code: 'store_busy', detail: 'the store is busy', retry_after: 3 };
+
+test('a subscription looks, then is held, and passes back what it got last', async () => {
+  const { asked, latest, texts, states, stop, ended } = subscribed({ last: 50 });
+  await settled();
+  assert.deepEqual(latest().query, { channel: 'c', last: '50', wait: '0' });
+  await latest().answer(batch(2, 'one', 'two'));
+  assert.deepEqual(latest().query, { channel: 'c', cursor: '7-2', wait: '25' });
+  await latest().answer(batch(3));
+  await latest().answer(batch(4, 'three'));
+  assert.equal(latest().query.cursor, '7-4');
+  assert.deepEqual(texts, [['one', 'two'], ['three']]);
+  assert.deepEqual(states, [{ state: 'connecting' }, { state: 'live' }]);
+  stop.abort();
+  await ended;
+  assert.equal(asked.length, 4);
+  assert.ok(latest().signal.aborted);
+});
+
+test('it resumes from a stored cursor, and the first batch is told even when it is empty', async () => {
+  const cursors = [];
+  const { latest, stop } = subscribed({ cursor: '7-9', onMessages: (_, { cursor }) => void cursors.push(cursor) });
+  await settled();
+  assert.equal(latest().query.cursor, '7-9');
+  await latest().answer(batch(9));
+  stop.abort();
+  const fresh = subscribed({ onMessages: (_, { cursor }) => void cursors.push(cursor) });
+  await settled();
+  await fresh.latest().answer(batch(12));
+  fresh.stop.abort();
+  assert.deepEqual(cursors, ['7-12']);
+});
+
+test('what was missed is told, and the next answer is soon', async () => {
+  const missed = [];
+  const { latest, states, stop } = subscribed({ onMessages: (_, batch) => void missed.push(batch.missed), cursor: '7-1' });
+  await settled();
+  await latest().answer({ ...batch(5), missed: true });
+  assert.equal(latest().query.wait, '0');
+  await latest().answer(batch(5));
+  assert.deepEqual(missed, [true]);
+  assert.deepEqual(states.map(({ state }) => state), ['connecting', 'missed', 'live']);
+  stop.abort();
+});
+
+test('a poll that is never answered is given up, also when it can not be aborted', async () => {
+  const { asked, latest, clock, state, stop } = subscribed();
+  await settled();
+  await latest().answer(batch(1));
+  await clock.advance(39_000);
+  assert.equal(asked.length, 2);
+  await clock.advance(1_000);
+  assert.equal(state().reason, 'no answer in time');
+  await clock.advance(500);
+  assert.deepEqual(latest().query, { channel: 'c', cursor: '7-1', wait: '0' });
+  await clock.advance(10_000);
+  assert.equal(state().state, 'retrying');
+  stop.abort();
+});
+
+test('pauses double up to half a minute, are somewhere below that, and not before the server wants', async () => {
+  const random = mock.method(Math, 'random', () => 0.999);
+  const { latest, clock, state, stop } = subscribed();
+  const pauses = [];
+  for (let failures = 0; failures < 8; failures += 1) {
+    await settled();
+    await latest().fail();
+    pauses.push(state().in);
+    await clock.advance(30_000);
+  }
+  assert.deepEqual(pauses, [1, 1, 2, 4, 8, 16, 30, 30]);
+  random.mock.mockImplementation(() => 0);
+  await settled();
+  await latest().answer({ code: 'too_many_holds', detail: 'too many', retry_after: 7 }, 429);
+  assert.deepEqual(state(), { state: 'retrying', in: 7, reason: 'too many' });
+  await clock.advance(6_999);
+  const before = latest();
+  await clock.advance(1);
+  assert.notEqual(latest(), before);
+  await latest().answer('<html>busy</html>', 503, { 'Retry-After': '9' });
+  assert.deepEqual(state(), { state: 'retrying', in: 9, reason: 'status 503' });
+  random.mock.restore();
+  stop.abort();
+});
+
+test('five answers at one cursor within half a second mean that nobody holds', async () => {
+  const { asked, latest, state, stop } = subscribed();
+  for (let answers = 0; answers < 6; answers += 1) {
+    await settled();
+    await latest().answer(batch(1));
+  }
+  assert.equal(asked.length, 6);
+  assert.equal(state().reason, 'the server does not hold polls');
+  stop.abort();
+});
+
+test('answers at one cursor that take their time are no loop', async () => {
+  const { asked, latest, clock, state, stop } = subscribed();
+  for (let answers = 0; answers < 20; answers += 1) {
+    await clock.advance(150);
+    await latest().answer(batch(1));
+  }
+  assert.equal(asked.length, 21);
+  assert.equal(state().state, 'live');
+  stop.abort();
+});
+
+test('a machine that slept looks at once', async () => {
+  const { latest, clock, stop } = subscribed();
+  await settled();
+  await latest().answer(batch(1));
+  const held = latest();
+  await clock.advance(12_000);
+  assert.equal(latest(), held);
+  await clock.sleep(20_000);
+  assert.ok(held.signal.aborted);
+  assert.deepEqual(latest().query, { channel: 'c', cursor: '7-1', wait: '0' });
+  await latest().answer(batch(2, 'meanwhile'));
+  assert.equal(latest().query.wait, '25');
+  stop.abort();
+});
+
+test('what the server will always refuse ends it: the handler is told, and an iterator throws', async () => {
+  const refusal = { code: 'invalid_cursor', detail: 'no cursor' };
+  const { latest, clock, ended, state } = subscribed({ cursor: 'x' });
+  await settled();
+  await latest().answer(refusal, 400);
+  await ended;
+  assert.deepEqual(state(), { state: 'stopped', reason: 'no cursor' });
+  assert.equal(clock.running, 0);
+  const { fetch, latest: request } = server();
+  const next = subscribe({ cursor: 'x', fetch, clock }).next();
+  await settled();
+  await Promise.all([
+    assert.rejects(next, { name: 'LingerError', status: 400, code: 'invalid_cursor', mayPass: false }),
+    request().answer(refusal, 400),
+  ]);
+});
+
+test('an iterator asks for more when it was taken, and ends with its loop', async () => {
+  const { asked, fetch, latest } = server();
+  const clock = new Clock();
+  const batches = subscribe({ last: 2, fetch, clock });
+  assert.equal(asked.length, 0);
+  const texts = [];
+  const loop = (async () => {
+    for await (const { messages } of batches) {
+      texts.push(...messages.map(({ message }) => message));
+      await settled();
+      if (texts.length === 3) break;
+    }
+  })();
+  await settled();
+  await latest().answer(batch(2, 'one', 'two'));
+  await settled();
+  await latest().answer(batch(3, 'three'));
+  await loop;
+  assert.deepEqual(texts, ['one', 'two', 'three']);
+  assert.equal(asked.length, 2);
+  assert.equal(clock.running, 0);
+});
+
+test('an iterator that is ended while it waits ends at once', async () => {
+  const { asked, fetch, latest } = server();
+  const clock = new Clock();
+  const batches = subscribe({ fetch, clock });
+  const first = batches.next();
+  await settled();
+  await latest().answer(batch(1));
+  assert.equal((await first).value.cursor, '7-1');
+  const second = batches.next();
+  await settled();
+  await batches.return();
+  assert.deepEqual(await second, { value: undefined, done: true });
+  assert.ok(latest().signal.aborted);
+  assert.equal(clock.running, 0);
+  assert.deepEqual(await batches.next(), { value: undefined, done: true });
+  assert.equal(asked.length, 2);
+});
+
+test('a signal ends a poll, a pause, and what was never begun', async () => {
+  const { asked, latest, clock, stop, ended } = subscribed();
+  await settled();
+  await latest().fail();
+  stop.abort();
+  await ended;
+  assert.equal(asked.length, 1);
+  assert.equal(clock.running, 0);
+  const late = subscribed({ signal: AbortSignal.abort() });
+  await late.ended;
+  assert.equal(late.asked.length, 0);
+});
+
+test('publish tries again with the same key, and not before the server wants', async () => {
+  const { asked, fetch, latest } = server();
+  const clock = new Clock();
+  const published = publish({ message: 'a & b', nick: 'ann', channel: 'c', fetch, clock });
+  await settled();
+  await latest().fail();
+  await clock.advance(500);
+  await latest().answer(busy, 503);
+  await clock.advance(2_900);
+  assert.equal(asked.length, 2);
+  await clock.advance(1_600);
+  await latest().answer('<html>Welcome to the hotel</html>');
+  await clock.advance(2_000);
+  await latest().answer(sent);
+  assert.deepEqual(await published, sent);
+  const bodies = asked.map(({ body }) => body.toString());
+  assert.equal(bodies.length, 4);
+  assert.equal(new Set(bodies).size, 1);
+  assert.match(bodies[0], /^channel=c&nick=ann&message=a\+%26\+b&key=[0-9a-f]{32}$/);
+  assert.equal(clock.running, 0);
+});
+
+test('publish gives up at its deadline, or at once when it is refused or aborted', async () => {
+  const { asked, fetch, latest } = server();
+  const clock = new Clock();
+  const unanswered = publish({ message: 'x', timeout: 15_000, fetch, clock });
+  const failed = assert.rejects(unanswered, { code: 'no_answer', status: 0, mayPass: true });
+  await clock.advance(15_000);
+  await failed;
+  assert.equal(asked.length, 2);
+
+  const refused = publish({ message: '', fetch, clock });
+  await settled();
+  await Promise.all([
+    assert.rejects(refused, (error) => error instanceof LingerError && !error.mayPass && error.code === 'missing_message'),
+    latest().answer({ code: 'missing_message', detail: 'a message is needed' }, 400),
+  ]);
+
+  for (const retried of [false, true]) {
+    const stop = new AbortController();
+    const aborted = publish({ message: 'x', signal: stop.signal, fetch, clock });
+    await settled();
+    if (retried) await latest().fail();
+    const count = asked.length;
+    stop.abort(new Error('enough'));
+    await assert.rejects(aborted, /enough/);
+    assert.equal(asked.length, count);
+  }
+  assert.equal(clock.running, 0);
+});
+
+test('history asks for what stands before a message', async () => {
+  const { fetch, latest } = server();
+  const older = history({ base: 'http://api.test', channel: 'c', before: '7-9', limit: 50, fetch, clock: new Clock() });
+  await settled();
+  assert.deepEqual(latest().query, { channel: 'c', before: '7-9', limit: '50' });
+  await latest().answer({ messages: [], missed: false });
+  assert.deepEqual(await older, { messages: [], missed: false });
+});
+
+test('the client is typed, and small', async () => {
+  await promisify(execFile)('npx', ['tsc', '-p', 'tsconfig.json'], { cwd: `${root}/tests/browser` });
+  const parts = (await readdir(`${root}/static/client`)).filter((name) => name !== 'types.js');
+  const files = await Promise.all(['client.js', ...parts.map((name) => `client/${name}`)].map((name) => readFile(`${root}/static/${name}`)));
+  const size = gzipSync(Buffer.concat(files)).length;
+  assert.ok(size <= 8 * 1024, `${size} bytes`);
+});

@@ -1,0 +1,71 @@
+// A clock that stands still until it is told to go on, and a server made of answers.
+
+import { setImmediate } from 'node:timers/promises';
+
+export class Clock {
+  #now = 0;
+  #timers = new Map();
+  #made = 0;
+
+  now = () => this.#now;
+
+  setTimeout = (call, ms) => {
+    this.#made += 1;
+    this.#timers.set(this.#made, { at: this.#now + ms, call });
+    return this.#made;
+  };
+
+  clearTimeout = (timer) => this.#timers.delete(timer);
+
+  /** How many timers are running. */
+  get running() {
+    return this.#timers.size;
+  }
+
+  /** Goes on, and rings each timer on the way when it is due. */
+  async advance(ms) {
+    const end = this.#now + ms;
+    for (await settled(); ; await settled()) {
+      const due = [...this.#timers].filter(([, { at }]) => at <= end).sort(([, one], [, other]) => one.at - other.at)[0];
+      if (!due) break;
+      this.#timers.delete(due[0]);
+      this.#now = Math.max(this.#now, due[1].at);
+      due[1].call();
+    }
+    this.#now = end;
+  }
+
+  /** Jumps, as a machine that slept: what was due meanwhile rings late. */
+  async sleep(ms) {
+    this.#now += ms;
+    await this.advance(0);
+  }
+}
+
+/** Until everything that can go on without the clock has done so. */
+export async function settled() {
+  for (let turns = 0; turns < 5; turns += 1) await setImmediate();
+}
+
+/**
+ * A `fetch`, whose requests wait in `asked` until a test answers them. It heeds no abort: a real one may not either.
+ */
+export function server() {
+  const asked = [];
+  const fetch = (url, init) => {
+    const { pathname, searchParams } = new URL(url, 'http://linger.test');
+    const request = { path: pathname, query: Object.fromEntries(searchParams), body: init.body, signal: init.signal };
+    asked.push(request);
+    return new Promise((resolve, reject) => {
+      request.answer = async (body, status = 200, headers = {}) => {
+        resolve(new Response(typeof body === 'string' ? body : JSON.stringify(body), { status, headers }));
+        await settled();
+      };
+      request.fail = async () => {
+        reject(new TypeError('Failed to fetch'));
+        await settled();
+      };
+    });
+  };
+  return { asked, fetch, latest: () => asked.at(-1) };
+}
