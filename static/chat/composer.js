@@ -64,5 +64,6 @@ export function startComposer(outbox) {
 
   nick.value = readNick();
   check();
-  (nick.value ? message : nick).focus();
+  // On a phone that would bring up its keyboard, over what one came to read.
+  if (matchMedia('(pointer: fine)').matches) (nick.value ? message : nick).focus();
 }

@@ -63,7 +63,7 @@ export class Conversation {
     const quiet = !this.begun;
     const seen = document.visibilityState === 'visible' && this.atEnd;
     if (missed) this.list.append(made('li', 'gap', 'Some messages were missed here, and are no longer to be had.'));
-    const items = this.made(messages, missed ? undefined : this.items.at(-1), wrote);
+    const items = this.made(messages, this.items.at(-1), missed, wrote);
     this.items.push(...items);
     const others = items.filter((item) => !item.own);
     if (!quiet && !seen && others.length > 0) this.unseen(others);
@@ -77,14 +77,15 @@ export class Conversation {
   /**
    * @param {Message[]} messages
    * @param {Item | undefined} before
+   * @param {boolean} gap whether something is missing before them
    * @param {(message: Message) => boolean} wrote
    */
-  made(messages, before, wrote) {
+  made(messages, before, gap, wrote) {
     let latest = before;
-    return messages.map((message) => {
+    return messages.map((message, index) => {
       const item = new Item(message);
       item.own = wrote(message) || this.own.has(message.id);
-      item.follow(latest);
+      item.follow(latest, gap && index === 0);
       latest = item;
       return item;
     });
@@ -109,7 +110,7 @@ export class Conversation {
   refollow(index) {
     const item = this.items[index];
     const gap = item?.node.previousElementSibling?.classList.contains('gap');
-    item?.follow(gap ? undefined : this.items[index - 1]);
+    item?.follow(this.items[index - 1], gap);
   }
 
   /** @param {number} joinedWith */
@@ -153,13 +154,14 @@ export class Conversation {
 
   /** @param {Message[]} messages */
   prepend(messages) {
-    const items = this.made(messages, undefined, () => false);
+    const items = this.made(messages, undefined, false, () => false);
     const [oldest] = this.items;
-    const top = oldest.node.getBoundingClientRect().top;
+    // Its bottom: at its top there may be a day line, which goes.
+    const { bottom } = oldest.node.getBoundingClientRect();
     this.items.unshift(...items);
     this.quietly(true, () => this.list.prepend(...items.map(({ node }) => node)));
     oldest.follow(items.at(-1));
-    this.scroller.scrollTop += oldest.node.getBoundingClientRect().top - top;
+    this.scroller.scrollTop += oldest.node.getBoundingClientRect().bottom - bottom;
   }
 
   /** Changes the list; what is not new is not read out. @param {boolean} quiet @param {() => void} change */

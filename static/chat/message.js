@@ -56,11 +56,13 @@ export class Item {
   }
 
   /**
-   * Shows what depends on the item before this one: a new day, and whether they stand together.
+   * Shows what depends on the item before this one: a new day, and whether they stand together, which they don't where
+   * something is missing between them.
    *
-   * @param {Item | undefined} before nothing where something is missing, or at the beginning
+   * @param {Item | undefined} before
+   * @param {boolean} [gap]
    */
-  follow(before) {
+  follow(before, gap = false) {
     this.latestDay = Math.max(this.day, before?.latestDay ?? -Infinity);
     this.dayLine?.remove();
     this.dayLine = undefined;
@@ -71,8 +73,8 @@ export class Item {
       this.node.prepend(this.dayLine);
     }
     const { nick } = this.message;
-    const together = before?.message.nick === nick && !newDay && this.at - before.at < TOGETHER_MS;
-    this.node.classList.toggle('again', together && before.own === this.own);
+    const together = before?.message.nick === nick && before.own === this.own && this.at - before.at < TOGETHER_MS;
+    this.node.classList.toggle('again', together && !newDay && !gap);
   }
 
   /** @param {Date} now */

@@ -17,8 +17,10 @@ export function showState(now) {
   shown.dataset.state = now.state;
   shown.textContent = brief;
   shown.title = whole;
-  // Read out once, not each second.
-  told.textContent = now.state === 'live' && told.textContent === '' ? '' : whole;
+  // Read out once, not each second; and not that all is well from the beginning.
+  const well = now.state === 'live' || now.state === 'connecting';
+  told.textContent = well && told.textContent === '' ? '' : whole;
+  told.classList.toggle('unseen', well);
   if (now.state !== 'retrying') return;
   const end = Date.now() + now.in * 1000;
   countdown = setInterval(() => {
@@ -31,16 +33,16 @@ export function showState(now) {
 function words(now) {
   switch (now.state) {
     case 'connecting':
-      return { brief: 'Connecting', whole: 'Connecting' };
+      return { brief: 'Connecting', whole: 'Connecting.' };
     case 'live':
-      return { brief: 'Live', whole: 'Connected: messages come as they are sent' };
+      return { brief: 'Live', whole: 'Connected: messages come as they are sent.' };
     case 'missed':
-      return { brief: 'Some messages were missed', whole: 'Connected; some messages were missed' };
+      return { brief: 'Missed some', whole: 'Connected again. Some messages were missed.' };
     case 'offline':
-      return { brief: 'Offline', whole: 'You are offline. It goes on by itself when you are back' };
+      return { brief: 'Offline', whole: 'You are offline. The chat goes on by itself when you are back.' };
     case 'retrying':
-      return { brief: `Retrying in ${now.in} s`, whole: `No connection (${now.reason}). It goes on by itself` };
+      return { brief: `Retrying in ${now.in} s`, whole: `No connection: ${now.reason}. The chat goes on by itself.` };
     case 'stopped':
-      return { brief: 'Stopped', whole: `Stopped: ${now.reason}` };
+      return { brief: 'Stopped', whole: `The chat has stopped: ${now.reason}.` };
   }
 }

@@ -7,7 +7,9 @@ const NICK_CHARACTERS_MAX = 64;
 const ROOM_SHOWN_BYTES = 1000;
 
 const encoder = new TextEncoder();
-const number = new Intl.NumberFormat();
+
+/** @param {number} count */
+const bytes = (count) => `${count.toLocaleString()} ${count === 1 ? 'byte' : 'bytes'}`;
 
 /**
  * What is wrong with a text, or how much room is left when that is little. Bytes are counted, not characters.
@@ -17,8 +19,8 @@ const number = new Intl.NumberFormat();
  */
 export function checkText(text) {
   const room = TEXT_BYTES_MAX - encoder.encode(text).length;
-  if (room < 0) return { wrong: true, says: `The message is ${number.format(-room)} bytes too long.` };
-  return { wrong: false, says: room < ROOM_SHOWN_BYTES ? `${number.format(room)} bytes left.` : '' };
+  if (room < 0) return { wrong: true, says: `The message is too long by ${bytes(-room)}.` };
+  return { wrong: false, says: room < ROOM_SHOWN_BYTES ? `${bytes(room)} left.` : '' };
 }
 
 /** What is wrong with a name, if anything. @param {string} nick */

@@ -10,8 +10,8 @@ const SLEPT_MS = 10_000;
 /**
  * Watches the page, and tells when it
  * - is `shown`; is `resting`, having been hidden for long;
- * - was `woken`: connections may be dead, or possible again, after a rest, a sleep, a freeze, or a change of networks;
- * - is `gone`, maybe into the back-forward cache, out of which it comes `back`.
+ * - was `woken`: connections may be dead, or possible again, after a rest, a sleep, or a change of networks;
+ * - is `gone`: frozen, or left, maybe into the back-forward cache, out of which it comes `back`.
  *
  * @param {import('./types.js').Clock} clock
  * @param {(change: 'shown' | 'resting' | 'woken' | 'gone' | 'back') => void} onChange
@@ -57,21 +57,29 @@ export function watchPage(clock, onChange) {
     if (slept) onChange('woken');
   }
 
+  function left() {
+    if (page.gone) return;
+    page.gone = true;
+    onChange('gone');
+  }
+
+  function back() {
+    if (!page.gone) return;
+    page.gone = false;
+    onChange('back');
+  }
+
   /** @param {any} target @param {string} type @param {(event: any) => void} call */
   const on = (target, type, call) => target?.addEventListener?.(type, call, { signal: over.signal });
   const woken = () => onChange('woken');
   on(globalThis.document, 'visibilitychange', turned);
-  on(globalThis.document, 'resume', woken);
   on(globalThis, 'online', woken);
   on(globalThis, 'offline', woken);
-  on(globalThis, 'pagehide', () => {
-    page.gone = true;
-    onChange('gone');
-  });
-  on(globalThis, 'pageshow', ({ persisted }) => {
-    page.gone = false;
-    if (persisted) onChange('back');
-  });
+  on(globalThis, 'pagehide', left);
+  on(globalThis, 'pageshow', back);
+  // Frozen, it would go on to answer other tabs, but fetch nothing.
+  on(globalThis.document, 'freeze', left);
+  on(globalThis.document, 'resume', back);
   if (!page.visible) turned();
   ticking();
   return page;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { publish, startBrowser, startEmulator, texts, until } from './support.mjs';
+import { hasState, openChat, publish, say, shown, shows, startBrowser, startEmulator, texts, until } from './support.mjs';
 
 let browser;
 let emulator;
@@ -22,45 +22,30 @@ afterEach(async () => {
   await emulator.stop();
 });
 
-/** Opens a window of a browser of its own, and waits until it is connected. */
+/** Opens a window of a browser of its own. */
 async function open(options = {}, path = '/') {
   const context = await browser.newContext(options);
   contexts.push(context);
-  const page = await context.newPage();
-  page.complaints = [];
-  page.on('console', (entry) => entry.type() === 'error' && page.complaints.push(entry.text()));
-  page.on('pageerror', (error) => page.complaints.push(String(error)));
-  page.on('dialog', (dialog) => {
-    page.complaints.push(`a dialog: ${dialog.message()}`);
-    dialog.dismiss();
-  });
-  await page.goto(`${emulator.base}${path}`);
-  await state(page, 'live');
-  return page;
+  return openChat(context, `${emulator.base}${path}`);
 }
 
-const state = (page, wanted) => page.locator(`#state[data-state="${wanted}"]`).waitFor({ timeout: 45_000 });
-const shown = (page) => page.locator('.text').allTextContents();
-const shows = (page, ...wanted) =>
-  until(`the page shows ${wanted}`, async () => JSON.stringify(await shown(page)) === JSON.stringify(wanted));
-
-async function say(page, text, nick) {
-  if (nick !== undefined) await page.fill('#nick', nick);
-  await page.fill('#message', text);
-  await page.press('#message', 'Enter');
-}
-
-test('two windows chat, and each sees each message once', async () => {
-  const [ann, bob] = await Promise.all([open(), open()]);
+test('two windows and a phone chat, and each sees each message once, its own apart', async () => {
+  const phone = { viewport: { width: 390, height: 700 }, hasTouch: true, isMobile: true };
+  const [ann, bob, cid] = await Promise.all([open(), open(), open(phone)]);
   await say(ann, 'Hello Bob', 'Ann');
   await shows(bob, 'Hello Bob');
   await say(bob, 'Hello Ann', 'Bob');
-  for (const page of [ann, bob]) {
-    await shows(page, 'Hello Bob', 'Hello Ann');
-    assert.deepEqual(await page.locator('.nick').allTextContents(), ['Ann', 'Bob']);
+  await shows(cid, 'Hello Bob', 'Hello Ann');
+  await say(cid, 'Hello both', 'Cid');
+  const all = ['Hello Bob', 'Hello Ann', 'Hello both'];
+  for (const [index, page] of [ann, bob, cid].entries()) {
+    await shows(page, ...all);
+    assert.deepEqual(await page.locator('#conversation .nick').allTextContents(), ['Ann', 'Bob', 'Cid']);
+    assert.deepEqual(await page.locator('#conversation .own .text').allTextContents(), [all[index]]);
+    assert.equal(await page.locator('#outbox li').count(), 0);
+    assert.equal(await page.inputValue('#message'), '');
     assert.deepEqual(page.complaints, []);
   }
-  assert.equal(await ann.inputValue('#message'), '');
 });
 
 test('what looks like markup is shown as text', async () => {
@@ -75,22 +60,6 @@ test('what looks like markup is shown as text', async () => {
   }
 });
 
-test('a page goes on by itself when the emulator was killed, and says that it missed something', async () => {
-  const page = await open();
-  await say(page, 'before', 'Ann');
-  await shows(page, 'before');
-  await emulator.kill();
-  await state(page, 'retrying');
-  assert.match(await page.textContent('#state'), /^reconnecting in \d+ s: /);
-  emulator = await startEmulator('--port', emulator.port);
-  await publish(emulator.base, 'after');
-  await page.locator('.gap').waitFor({ timeout: 45_000 });
-  await shows(page, 'before', 'after');
-  await say(page, 'and on');
-  await shows(page, 'before', 'after', 'and on');
-  assert.equal(await page.locator('.gap').count(), 1);
-});
-
 test('one click, two, or Enter and a click send once', async () => {
   const page = await open();
   await page.fill('#message', 'once');
@@ -101,7 +70,7 @@ test('one click, two, or Enter and a click send once', async () => {
   await shows(page, 'once');
   await page.fill('#message', 'twice?');
   await page.press('#message', 'Enter');
-  await page.click('#send');
+  await page.click('#send', { force: true });
   await shows(page, 'once', 'twice?');
   await say(page, 'end');
   await shows(page, 'once', 'twice?', 'end');
@@ -129,35 +98,187 @@ test('Enter that ends a composition sends nothing, in either order of events', a
   assert.deepEqual(await texts(emulator.base), ['にほん\n']);
 });
 
-test('what could not be sent stays, is said, and is sent once', async () => {
+test('a message whose answers are lost is tried again, then by hand, and is said once', async () => {
   const page = await open();
-  await page.route('**/pub', (route) => route.abort(), { times: 1 });
-  await say(page, 'first', 'Ann');
-  await page.locator('#problem', { hasText: 'Not sent' }).waitFor();
-  assert.equal(await page.inputValue('#message'), 'first');
-  await page.press('#message', 'Enter');
-  await shows(page, 'first');
-  assert.equal(await page.textContent('#problem'), '');
-
   // It arrives, and its answer does not.
   await page.route('**/pub', async (route) => {
     await route.fetch();
     await route.abort();
-  }, { times: 1 });
-  await say(page, 'second');
-  await page.locator('#problem', { hasText: 'Not sent' }).waitFor();
-  await shows(page, 'first', 'second');
-  await page.press('#message', 'Enter');
-  await until('it is sent', async () => (await page.inputValue('#message')) === '');
-  await say(page, 'third');
-  await shows(page, 'first', 'second', 'third');
-  assert.deepEqual(await texts(emulator.base), ['first', 'second', 'third']);
+  });
+  await say(page, 'once', 'Ann');
+  await page.locator('.pending .fate', { hasText: 'Sending' }).waitFor({ state: 'attached' });
+  await page.locator('.failed', { hasText: 'Not sent: no answer' }).waitFor({ timeout: 30_000 });
+  await page.unroute('**/pub');
+  await page.reload();
+  await page.locator('.failed', { hasText: 'Not sent: the page was closed before it was sent' }).waitFor();
+  await page.click('.failed >> text=Retry');
+  await until('it is sent', async () => (await page.locator('#outbox li').count()) === 0);
+  await say(page, 'next');
+  await shows(page, 'once', 'next');
+  assert.equal(await page.locator('.own .text').count(), 2);
+  assert.deepEqual(await texts(emulator.base), ['once', 'next']);
 });
 
-test('what the server refuses is said in its words', async () => {
+test('a message that fails for a moment is sent by itself, and those after it stand after it', async () => {
   const page = await open();
-  await say(page, 'x'.repeat(32_769));
-  await page.locator('#problem', { hasText: 'the message has 32769 bytes; 32768 are allowed' }).waitFor();
+  await page.route('**/pub', (route) => route.abort(), { times: 2 });
+  await say(page, 'first');
+  await say(page, 'second');
+  await shows(page, 'first', 'second');
+  assert.deepEqual(await texts(emulator.base), ['first', 'second']);
+});
+
+test('what the server refuses is said in its words, and can be changed or discarded', async () => {
+  const page = await open();
+  const refusal = { code: 'invalid_nick', detail: 'the server knows better' };
+  await page.route('**/pub', (route) => route.fulfill({ status: 400, json: refusal }), { times: 2 });
+  await say(page, 'first');
+  await say(page, 'second');
+  await page.locator('.failed', { hasText: 'Not sent: the server knows better' }).nth(1).waitFor();
+  await page.locator('.failed', { hasText: 'first' }).getByText('Discard').click();
+  await page.getByText('Edit').click();
+  assert.equal(await page.inputValue('#message'), 'second');
+  await page.press('#message', 'Enter');
+  await shows(page, 'second');
+  assert.equal(await page.locator('#outbox li').count(), 0);
+});
+
+test('limits are counted as the server counts them', async () => {
+  const page = await open();
+  const problem = () => page.textContent('#problem');
+  // 32,768 bytes of 4 each; and 64 characters, of two units each.
+  const [text, nick] = ['🦀'.repeat(8192), '🦀'.repeat(64)];
+  await page.fill('#message', `${text}x`);
+  assert.equal(await problem(), 'The message is too long by 1 byte.');
+  await page.press('#message', 'Enter');
+  await page.fill('#message', text);
+  assert.equal(await problem(), '0 bytes left.');
+  for (const [wrong, says] of [[`${nick}x`, 'The name has 65 characters'], ['\u202eann', 'garble'], ['\u3164\u00ad ', 'nothing to be seen']]) {
+    await page.fill('#nick', wrong);
+    assert.ok((await problem()).includes(says), wrong);
+    await page.press('#message', 'Enter');
+  }
+  assert.deepEqual(await texts(emulator.base), []);
+  await page.fill('#nick', nick);
+  await page.press('#message', 'Enter');
+  await shows(page, text);
+  assert.equal(await page.textContent('.nick'), nick);
+});
+
+test('links can be followed, and nothing else can', async () => {
+  const page = await open();
+  const text = 'see (https://example.com/a_(b)?c=d#e), http://x.test/. javascript:alert(1) data:text/html,x HTTPS://UP.test/ü';
+  await publish(emulator.base, text);
+  await shows(page, text);
+  const links = await page.locator('.text a').evaluateAll((links) => links.map(({ href, rel, target }) => `${href} ${rel} ${target}`));
+  const safe = 'noopener noreferrer nofollow ugc _blank';
+  assert.deepEqual(links, ['https://example.com/a_(b)?c=d#e', 'http://x.test/', 'https://up.test/%C3%BC'].map((link) => `${link} ${safe}`));
+});
+
+test('what comes while one reads further up, or elsewhere, is counted and marked', async () => {
+  for (let number = 0; number < 40; number += 1) await publish(emulator.base, `line ${number}\n${'tall '.repeat(30)}`);
+  const page = await open();
+  assert.equal(await page.title(), '#lobby · linger');
+  await page.evaluate(() => document.querySelector('#scroller').scrollTo(0, 700));
+  await page.locator('#to-end', { hasText: 'To the end' }).waitFor();
+  await publish(emulator.base, 'new one');
+  await publish(emulator.base, 'new two');
+  await page.locator('#to-end', { hasText: '2 new messages' }).waitFor();
+  assert.equal(await page.title(), '(2) #lobby · linger');
+  assert.equal(await page.evaluate(() => document.querySelector('#scroller').scrollTop), 700);
+  assert.equal(await page.locator('.message:has(.new) .text').textContent(), 'new one');
+  await page.click('#to-end');
+  await until('it is read', async () => (await page.title()) === '#lobby · linger');
+  assert.ok(await page.locator('#to-end').isHidden());
+  await publish(emulator.base, 'seen');
+  await page.getByText('seen', { exact: true }).waitFor();
+  assert.equal(await page.title(), '#lobby · linger');
+});
+
+test('older messages come as one scrolls up, until there are none, and what one reads stays where it is', async () => {
+  for (let number = 1; number <= 230; number += 1) await publish(emulator.base, `number ${number}`);
+  const page = await open();
+  assert.equal((await shown(page)).length, 50);
+  const top = (text) => page.getByText(text, { exact: true }).evaluate((node) => node.getBoundingClientRect().top);
+  let releases = [];
+  await page.route('**/sub?*before=*', async (route) => {
+    await new Promise((resolve) => releases.push(resolve));
+    await route.continue();
+  });
+  for (const [oldest, count] of [[181, 150], [81, 230]]) {
+    await page.evaluate(() => document.querySelector('#scroller').scrollTo(0, 120));
+    await until('older ones are asked for', () => releases.length === 1);
+    const before = await top(`number ${oldest + 2}`);
+    releases.pop()();
+    await until('they are there', async () => (await shown(page)).length === count);
+    await page.waitForTimeout(300);
+    assert.ok(Math.abs((await top(`number ${oldest + 2}`)) - before) < 2, `${oldest}`);
+  }
+  await page.unroute('**/sub?*before=*');
+  await page.evaluate(() => document.querySelector('#scroller').scrollTo(0, 0));
+  await page.getByText('Nothing older is kept.').waitFor();
+  assert.deepEqual(await shown(page), Array.from({ length: 230 }, (_, index) => `number ${index + 1}`));
+  assert.equal(await page.locator('.day').count(), 1);
+  assert.deepEqual(page.complaints, []);
+});
+
+test('older messages that can not be had are asked for again by hand', async () => {
+  for (let number = 1; number <= 60; number += 1) await publish(emulator.base, `number ${number}`);
+  const page = await open();
+  await page.route('**/sub?*before=*', (route) => route.abort(), { times: 1 });
+  await page.evaluate(() => document.querySelector('#scroller').scrollTo(0, 0));
+  await page.getByText('Older messages can not be had just now.').waitFor();
+  await page.click('#again');
+  await until('they are there', async () => (await shown(page)).length === 60);
+});
+
+for (const [timezoneId, offset] of [['Pacific/Tongatapu', 13 * 60], ['Pacific/Honolulu', -10 * 60], ['Asia/Kathmandu', 5 * 60 + 45]]) {
+  test(`days begin at midnight in ${timezoneId}`, async () => {
+    // Midnight of the day before yesterday, there.
+    const there = new Date(Date.now() + offset * 60_000);
+    const midnight = Date.UTC(there.getUTCFullYear(), there.getUTCMonth(), there.getUTCDate() - 2) - offset * 60_000;
+    const hour = 3_600_000;
+    const times = [-1000, 0, 23 * hour, 24 * hour - 1, 24 * hour, 23 * hour, 48 * hour].map((ms) => new Date(midnight + ms).toISOString());
+    for (let number = 0; number < times.length; number += 1) await publish(emulator.base, `${number}`);
+    const context = await browser.newContext({ timezoneId, locale: 'en-GB' });
+    contexts.push(context);
+    // The server's messages, as if they had been published then.
+    await context.route('**/sub?*last=*', async (route) => {
+      const response = await route.fetch();
+      const answer = await response.json();
+      answer.messages.forEach((message, index) => (message.time = times[index]));
+      await route.fulfill({ response, json: answer });
+    });
+    const page = await openChat(context, emulator.base);
+    await shows(page, ...times.map((_, index) => `${index}`));
+    const lines = await page.locator('.message:has(.day)').evaluateAll((items) =>
+      items.map((item) => [item.querySelector('.text').textContent, item.querySelector('.day').textContent]));
+    const name = (ms) => new Intl.DateTimeFormat('en-GB', { weekday: 'long', day: 'numeric', month: 'long', timeZone: timezoneId }).format(ms);
+    assert.deepEqual(lines, [['0', name(midnight - 1000)], ['1', name(midnight)], ['4', 'Yesterday'], ['6', 'Today']]);
+    assert.equal(await page.locator('time').nth(1).textContent(), '00:00');
+  });
+}
+
+test('one can share the channel, make one, and go to another', async () => {
+  const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] });
+  await page.click('#channels-open');
+  await page.click('#copy');
+  await page.getByText('Copied').waitFor();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `${emulator.base}/?channel=lobby`);
+  await page.fill('#name', 'no way');
+  await page.press('#name', 'Enter');
+  await page.locator('#name-problem', { hasText: '1 to 64 letters' }).waitFor();
+  await page.fill('#name', 'garden');
+  await page.press('#name', 'Enter');
+  await page.waitForURL('**/?channel=garden');
+  await hasState(page, 'live');
+  await page.click('#channels-open');
+  await page.click('#new-channel');
+  await page.waitForURL(/channel=[0-9a-f]{12}$/);
+  await say(page, 'only here');
+  await shows(page, 'only here');
+  await page.goBack();
+  await until('it is the garden', async () => (await page.textContent('#channel')) === 'garden');
 });
 
 test('the name is remembered, the channel is in the address, and joining shows what was said', async () => {
@@ -178,12 +299,12 @@ test('a phone needs no sideways scrolling, and a reader who scrolled up stays th
   for (let number = 0; number < 40; number += 1) await publish(emulator.base, `${number} ${'wide'.repeat(40)}`);
   await until('all are shown', async () => (await shown(page)).length === 40);
   const box = () => page.evaluate(() => {
-    const { scrollTop, scrollHeight, clientHeight } = document.querySelector('#conversation');
+    const { scrollTop, scrollHeight, clientHeight } = document.querySelector('#scroller');
     return { scrollTop, atEnd: scrollHeight - scrollTop - clientHeight < 2, width: document.documentElement.scrollWidth };
   });
   const { atEnd, width } = await box();
   assert.ok(atEnd && width <= 390, `${atEnd} ${width}`);
-  await page.evaluate(() => document.querySelector('#conversation').scrollTo(0, 100));
+  await page.evaluate(() => document.querySelector('#scroller').scrollTo(0, 100));
   await publish(emulator.base, 'more');
   await until('it is shown', async () => (await shown(page)).length === 41);
   assert.equal((await box()).scrollTop, 100);

@@ -3,6 +3,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -23,17 +27,116 @@ export async function startEmulator(...options) {
     child.kill(signal);
     await ended;
   };
-  return { base, log, port: new URL(base).port, stop, kill: () => stop('SIGKILL') };
+  const signal = (name) => child.kill(name);
+  return { base, log, port: new URL(base).port, stop, signal, kill: () => stop('SIGKILL') };
 }
 
+const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const args = [
+  ...['--no-sandbox', '--headless', '--disable-gpu', '--disable-background-networking'],
+  ...['--disable-component-update', '--disable-sync', '--no-first-run'],
+];
+
 export function startBrowser() {
-  return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      ...['--no-sandbox', '--headless', '--disable-gpu', '--disable-background-networking'],
-      ...['--disable-component-update', '--disable-sync', '--no-first-run'],
-    ],
+  return chromium.launch({ executablePath, args });
+}
+
+/**
+ * A browser as people have it: a tab behind another is hidden, and one that is left waits in the back-forward cache. A
+ * browser that a test tool starts itself has neither. `context` is its only one.
+ */
+export async function startOwnBrowser() {
+  const profile = await mkdtemp(join(tmpdir(), 'linger-profile-'));
+  const flags = [...args, '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank'];
+  const child = spawn(executablePath, flags, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const ended = once(child, 'exit');
+  const url = await new Promise((resolve) => {
+    createInterface(child.stderr).on('line', (line) => {
+      const [address] = line.match(/ws:\S+/) ?? [];
+      if (address) resolve(address);
+    });
   });
+  const browser = await chromium.connectOverCDP(url, { noDefaults: true });
+  const close = async () => {
+    await browser.close();
+    child.kill();
+    await ended;
+    await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+  };
+  return { context: browser.contexts()[0], close };
+}
+
+/** The page in a folder of its own, whose API is elsewhere. */
+export async function pageFor(base) {
+  const folder = await mkdtemp(join(tmpdir(), 'linger-page-'));
+  await cp(`${root}/static`, folder, { recursive: true });
+  await writeFile(join(folder, 'config.js'), `export const base = '${base}';\n`);
+  return { folder, remove: () => rm(folder, { recursive: true }) };
+}
+
+/**
+ * A proxy in front of a server `target`, for pages of `origin`. While it is `busy` it answers as proxies do: with 503,
+ * and without CORS headers.
+ */
+export async function startProxy() {
+  const proxy = { busy: false, target: '', origin: '' };
+  const server = createServer((incoming, outgoing) => {
+    if (proxy.busy) {
+      outgoing.writeHead(503, { 'Content-Type': 'text/html' }).end('<h1>503 Service Unavailable</h1>');
+      return;
+    }
+    const { method, headers, url } = incoming;
+    const onward = request(`${proxy.target}${url}`, { method, headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode, { ...answer.headers, 'access-control-allow-origin': proxy.origin });
+      answer.pipe(outgoing);
+    });
+    onward.on('error', () => outgoing.destroy());
+    outgoing.on('close', () => onward.destroy());
+    incoming.pipe(onward);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  proxy.base = `http://127.0.0.1:${server.address().port}`;
+  proxy.stop = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return proxy;
+}
+
+/** Opens the chat, and waits until it is connected. What it complains of stands in `complaints`. */
+export async function openChat(context, address) {
+  const page = await context.newPage();
+  page.complaints = [];
+  page.on('console', (entry) => entry.type() === 'error' && page.complaints.push(entry.text()));
+  page.on('pageerror', (error) => page.complaints.push(String(error)));
+  page.on('dialog', (dialog) => {
+    page.complaints.push(`a dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  await page.goto(address);
+  await hasState(page, 'live');
+  return page;
+}
+
+export function hasState(page, wanted) {
+  return page.locator(`#state[data-state="${wanted}"]`).waitFor({ timeout: 60_000 });
+}
+
+/** The texts of the conversation; not those that are not sent yet. */
+export function shown(page) {
+  return page.locator('#conversation .text').allTextContents();
+}
+
+export async function shows(page, ...wanted) {
+  await until(`the page shows ${wanted}`, async () => JSON.stringify(await shown(page)) === JSON.stringify(wanted));
+}
+
+/** Says something as a person does, who may have changed the name first. */
+export async function say(page, text, nick) {
+  if (nick !== undefined) await page.fill('#nick', nick);
+  await page.fill('#message', text);
+  await page.press('#message', 'Enter');
 }
 
 /** Publishes from outside the browser. */

@@ -1,0 +1,228 @@
+// How the chat looks and feels: no state of it breaks a rule of accessibility, each is photographed, and a long
+// conversation stays smooth. The pictures stand in target/screens, to be looked at.
+
+import assert from 'node:assert/strict';
+import { mkdir, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { hasState, openChat, publish, root, say, shown, startBrowser, startEmulator, until } from './support.mjs';
+
+const screens = `${root}/target/screens`;
+let axe;
+let browser;
+let emulator;
+before(async () => {
+  await mkdir(screens, { recursive: true });
+  axe = await readFile(fileURLToPath(new URL('node_modules/axe-core/axe.min.js', import.meta.url)), 'utf8');
+  browser = await startBrowser();
+});
+after(() => browser.close());
+beforeEach(async () => {
+  emulator = await startEmulator();
+});
+afterEach(() => emulator.stop());
+
+const conversation = [
+  ['Maya', 'Morning! Is the ferry running today?'],
+  ['Tomás', 'It is, every hour. The 9:30 was full though'],
+  ['Tomás', 'so be there early: https://ferry.example/times?from=pier'],
+  ['Ines', 'Bikes go on the upper deck, the ramp is on the left.\nAsk for Rui, he knows.'],
+  ['', 'the café at the pier opens at 8'],
+  ['مريم', 'صباح الخير، أنا في الطريق'],
+];
+
+/** What brings the page into each state. Each ends where there is something to look at. */
+const states = {
+  connecting: {
+    opened: false,
+    async enter(page) {
+      await page.route('**/sub?**', () => {});
+      await page.goto(emulator.base);
+    },
+  },
+  empty: { path: '/?channel=empty', async enter() {} },
+  conversation: {
+    async enter(page) {
+      await say(page, 'See you all there', 'Ines');
+      await page.locator('#conversation .own').waitFor();
+    },
+  },
+  sending: {
+    async enter(page) {
+      await page.route('**/pub', () => {});
+      await say(page, 'Shall I bring a cake?', 'Ines');
+      await page.getByText('Sending').waitFor();
+    },
+  },
+  failed: {
+    async enter(page) {
+      await page.route('**/pub', (route) => route.fulfill({ status: 400, json: { code: 'x', detail: 'the server refuses it' } }));
+      await say(page, 'Shall I bring a cake?', 'Ines');
+      await page.getByText('Not sent').waitFor();
+    },
+  },
+  'too long': {
+    async enter(page) {
+      await page.fill('#message', 'x'.repeat(32_769));
+      await page.getByText('too long').waitFor();
+    },
+  },
+  unread: {
+    async enter(page) {
+      for (let number = 0; number < 20; number += 1) await publish(emulator.base, `Line ${number}`, { nick: 'Rui' });
+      await page.getByText('Line 19').waitFor();
+      await page.evaluate(() => document.querySelector('#scroller').scrollBy(0, -300));
+      await page.locator('#to-end').waitFor();
+      for (const text of ['The boat is in', 'All aboard']) await publish(emulator.base, text, { nick: 'Rui' });
+      await page.getByText('2 new messages').waitFor();
+      await page.evaluate(() => document.querySelector('#scroller').scrollBy(0, 200));
+    },
+  },
+  retrying: {
+    async enter(page) {
+      await emulator.kill();
+      await hasState(page, 'retrying');
+    },
+  },
+  offline: {
+    async enter(page) {
+      await page.context().setOffline(true);
+      await hasState(page, 'offline');
+    },
+  },
+  missed: {
+    async enter(page) {
+      // The look after the answer that says so is the one that is not answered.
+      const { port } = emulator;
+      await page.route('**/sub?*cursor=*', async (route) => {
+        const response = await route.fetch().catch(() => undefined);
+        if (!response) return route.abort();
+        const answer = await response.json();
+        if (answer.missed) await page.route('**/sub?**', () => {});
+        return route.fulfill({ response, json: answer });
+      });
+      await emulator.kill();
+      await hasState(page, 'retrying');
+      emulator = await startEmulator('--port', port);
+      await publish(emulator.base, 'Did I miss something?', { nick: 'Maya' });
+      await hasState(page, 'missed');
+    },
+  },
+  stopped: { path: '/?channel=not%20a%20channel', state: 'stopped', async enter() {} },
+  dialog: {
+    async enter(page) {
+      await page.click('#channels-open');
+      await page.fill('#name', 'no way');
+      await page.press('#name', 'Enter');
+      await page.getByText('1 to 64 letters').waitFor();
+    },
+  },
+};
+
+const looks = {
+  light: { viewport: { width: 1000, height: 640 }, colorScheme: 'light' },
+  'dark phone': { viewport: { width: 390, height: 700 }, colorScheme: 'dark', isMobile: true, hasTouch: true },
+};
+
+for (const [name, { path = '/', opened = true, state = 'live', enter }] of Object.entries(states)) {
+  test(`the state "${name}" breaks no rule, light and dark, wide and narrow`, async () => {
+    for (const [look, options] of Object.entries(looks)) {
+      const context = await browser.newContext({ locale: 'en-GB', reducedMotion: 'reduce', ...options });
+      try {
+        for (const [nick, text] of conversation) await publish(emulator.base, text, { nick });
+        const page = await context.newPage();
+        if (opened) {
+          await page.goto(`${emulator.base}${path}`);
+          await hasState(page, state);
+        }
+        await enter(page);
+        await page.waitForTimeout(100);
+        await page.screenshot({ path: `${screens}/${name} ${look}.png` });
+        await page.evaluate(axe);
+        const { violations } = await page.evaluate(() => globalThis.axe.run());
+        const said = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
+        assert.deepEqual(said, [], look);
+        const width = await page.evaluate(() => document.documentElement.scrollWidth);
+        assert.ok(width <= options.viewport.width, `${look}: ${width} wide`);
+      } finally {
+        await context.close();
+        await emulator.stop();
+        emulator = await startEmulator();
+      }
+    }
+  });
+}
+
+test('everything can be reached and done by keyboard', async () => {
+  const context = await browser.newContext();
+  const page = await openChat(context, emulator.base);
+  const focus = () => page.evaluate(() => document.activeElement.id);
+  assert.equal(await focus(), 'nick');
+  const order = [];
+  for (let step = 0; step < 6; step += 1) {
+    await page.keyboard.press('Tab');
+    order.push(await focus());
+  }
+  for (const id of ['message', 'send', 'channels-open', 'scroller']) assert.ok(order.includes(id), `${id} in ${order}`);
+  await page.focus('#nick');
+  await page.keyboard.type('Ann');
+  await page.keyboard.press('Tab');
+  await page.keyboard.type('hello');
+  await page.keyboard.press('Enter');
+  await page.getByText('hello').waitFor();
+  assert.equal(await focus(), 'message');
+  await page.focus('#channels-open');
+  await page.keyboard.press('Enter');
+  assert.equal(await focus(), 'name');
+  await page.keyboard.press('Escape');
+  assert.equal(await focus(), 'channels-open');
+  await context.close();
+});
+
+test('the page says what it is allowed to load, so that the emulator need not', async () => {
+  const response = await fetch(emulator.base);
+  assert.equal(response.headers.get('content-security-policy'), null);
+  const policy = (await response.text()).match(/http-equiv="Content-Security-Policy"\s+content="([^"]+)"/)[1];
+  const template = await readFile(`${root}/template.yaml`, 'utf8');
+  const sent = template.match(/ContentSecurityPolicy: "([^"]+)"/)[1];
+  // frame-ancestors means nothing in a page; and only a laptop asks an API over plain HTTP.
+  assert.equal(`${policy.replace(' http:', '')}; frame-ancestors 'none'`, sent);
+});
+
+test('5,000 messages stay smooth, at the end and further up', { timeout: 240_000 }, async (t) => {
+  const count = 5000;
+  const context = await browser.newContext();
+  const page = await openChat(context, emulator.base);
+  await page.evaluate(() => {
+    globalThis.tasks = [];
+    new PerformanceObserver((list) => globalThis.tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
+  });
+  const longest = (since) => page.evaluate((since) => Math.max(0, ...globalThis.tasks.slice(since)), since);
+  const send = async (from, to) => {
+    for (let number = from; number < to; number += 20) {
+      await Promise.all(Array.from({ length: 20 }, (_, index) => publish(emulator.base, `Message ${number + index}, https://example.com/${number}`, { nick: `Nick ${number % 7}` })));
+    }
+  };
+  // So that nothing is let go.
+  await send(0, 100);
+  await until('some are there', async () => (await shown(page)).length === 100);
+  await page.evaluate(() => document.querySelector('#scroller').scrollTo(0, 500));
+  await send(100, count);
+  await until('all are there', async () => (await page.locator('#conversation .text').count()) === count, 60_000);
+  const arriving = await longest(0);
+  const before = await page.evaluate(() => globalThis.tasks.length);
+  for (let number = 0; number < 5; number += 1) {
+    await publish(emulator.base, `one more ${number}`);
+    await page.getByText(`one more ${number}`).waitFor();
+  }
+  const further = await longest(before);
+  await page.click('#to-end');
+  await publish(emulator.base, 'the last');
+  await page.getByText('the last').waitFor();
+  await until('the oldest are let go', async () => (await page.locator('#conversation .text').count()) === 1000);
+  await page.waitForTimeout(500);
+  const end = await longest(before);
+  t.diagnostic(`longest tasks: ${arriving} ms while ${count} came, ${further} ms for one more, ${end} ms at the end`);
+  assert.ok(Math.max(further, end) < 200, `${further} ms, ${end} ms`);
+  await context.close();
+});

@@ -1,0 +1,82 @@
+// What the chat is tried against: the emulator, and both functions with DynamoDB Local behind them. A site has the
+// address of its page and of its API, and can be hung, let go on, and stopped; whoever starts it again at the same
+// `ports` finds an empty log.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { createInterface } from 'node:readline';
+import { root, startEmulator, until } from './support.mjs';
+
+export const sites = { 'the emulator': emulatorSite, 'both functions': functionsSite };
+
+async function emulatorSite([port] = []) {
+  const { base, port: had, signal, stop } = await startEmulator(...(port ? ['--port', port] : []));
+  const go = { hang: () => signal('SIGSTOP'), goOn: () => signal('SIGCONT'), stop };
+  return { page: base, api: base, ports: [had], ...go };
+}
+
+/** As `functions/watch` runs them, in a group of processes of its own, which a terminal would end with Ctrl-C. */
+async function functionsSite(ports) {
+  const [page, api] = ports ?? [await freePort(), await freePort()];
+  const env = { ...process.env, PAGE_PORT: page, API_PORT: api };
+  const watch = spawn(`${root}/functions/watch`, { env, detached: true, stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = once(watch, 'exit');
+  const said = [];
+  createInterface(watch.stdout).on('line', (line) => said.push(line));
+  const stop = async () => {
+    process.kill(-watch.pid, 'SIGINT');
+    await ended;
+    await until('both ports are free', async () => !(await answers(page)) && !(await answers(api)));
+  };
+  try {
+    await until('it is ready', () => said.some((line) => line.startsWith('The chat is at')), 240_000);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const go = { hang: () => process.kill(-watch.pid, 'SIGSTOP'), goOn: () => process.kill(-watch.pid, 'SIGCONT'), stop };
+  return { page: `http://127.0.0.1:${page}`, api: `http://127.0.0.1:${api}`, ports: [page, api], ...go };
+}
+
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  return port;
+}
+
+/** Whether some server still answers there. */
+function answers(port) {
+  return fetch(`http://127.0.0.1:${port}/`).then(() => true, () => false);
+}
+
+/** The polls of a browser: those that wait now, and how long each took that has ended, in milliseconds. */
+export function watchPolls(context) {
+  const waiting = new Map();
+  const ended = [];
+  context.on('request', (request) => {
+    const url = new URL(request.url());
+    if (url.pathname === '/sub') waiting.set(request, { begun: performance.now(), held: url.searchParams.get('wait') !== '0' });
+  });
+  const end = (request) => {
+    const poll = waiting.get(request);
+    if (!poll) return;
+    waiting.delete(request);
+    ended.push(performance.now() - poll.begun);
+  };
+  context.on('requestfinished', end);
+  context.on('requestfailed', end);
+  // Those of a page that is closed end without a word.
+  context.on('page', (page) => page.on('close', () => [...waiting.keys()].filter((poll) => poll.frame().page() === page).forEach(end)));
+  return { ended, held: () => [...waiting.values()].filter(({ held }) => held).length };
+}
+
+/** Until exactly one poll is held, and still is a moment later. */
+export async function oneHold(polls, limit) {
+  await until('one poll is held', () => polls.held() === 1, limit);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.equal(polls.held(), 1);
+}
