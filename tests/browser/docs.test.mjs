@@ -1,0 +1,72 @@
+// What docs/CLIENT.md and the README show of the client works, as it stands there.
+
+import assert from 'node:assert/strict';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { publish, root, startBrowser, startEmulator, texts, until } from './support.mjs';
+
+const blocks = async (document, language) =>
+  (await readFile(`${root}/${document}`, 'utf8')).split(`\`\`\`${language}\n`).slice(1).map((rest) => rest.split('```')[0]);
+
+let browser;
+let folder;
+let emulator;
+let page;
+let said;
+before(async () => {
+  const [example] = await blocks('docs/CLIENT.md', 'html');
+  assert.ok(example.trim().split('\n').length <= 15);
+  folder = await mkdtemp(join(tmpdir(), 'linger-docs-'));
+  await cp(`${root}/static/client.js`, join(folder, 'client.js'));
+  await cp(`${root}/static/client`, join(folder, 'client'), { recursive: true });
+  await writeFile(join(folder, 'index.html'), example);
+  emulator = await startEmulator('--static-dir', folder);
+  browser = await startBrowser();
+  page = await browser.newPage();
+  said = [];
+  page.on('console', (entry) => said.push(entry.text()));
+  page.on('pageerror', (error) => said.push(`an error: ${error}`));
+});
+after(async () => {
+  await browser.close();
+  await emulator.stop();
+  await rm(folder, { recursive: true });
+});
+
+const run = (content) => page.addScriptTag({ type: 'module', content });
+const logged = (text) => until(`it says ${text}`, () => said.some((line) => line.includes(text)));
+
+test('the page of 15 lines shows what was and what is published', async () => {
+  await publish(emulator.base, 'earlier', { channel: 'news' });
+  await page.goto(emulator.base);
+  const items = () => page.locator('li').allTextContents();
+  await until('it shows the earlier one', async () => String(await items()) === 'earlier');
+  await publish(emulator.base, '<b>later</b>', { channel: 'news' });
+  await until('it shows both', async () => String(await items()) === 'earlier,<b>later</b>');
+});
+
+test('so does each of the scripts that follow it, and that of the README', async () => {
+  const [once, twice, loop, before] = await blocks('docs/CLIENT.md', 'js');
+  const [readme] = await blocks('README.md', 'js');
+  await run(once);
+  await logged('published as');
+  await run(twice);
+  await until('it is published', async () => (await texts(emulator.base, 'news')).includes('only once'));
+  await run(loop);
+  await logged('anonymous only once');
+  await until('the cursor is kept', async () => (await page.evaluate(() => localStorage.getItem('news'))) !== null);
+  await run(before);
+  await logged('before that 3');
+  await run(readme);
+  await until('it is published', async () => (await texts(emulator.base, 'news')).at(-1) === 'hello');
+  // The loop goes on where it was.
+  said.length = 0;
+  await page.reload();
+  await publish(emulator.base, 'after the reload', { channel: 'news' });
+  await run(loop);
+  await logged('anonymous after the reload');
+  assert.ok(!said.some((line) => line.includes('only once')));
+  assert.deepEqual(said.filter((line) => line.startsWith('an error')), []);
+});
