@@ -454,6 +454,8 @@ async fn the_page_is_served_and_nothing_outside_it() {
     for path in ["/nope", "/static/", "/..%2fCargo.toml", "/%2e%2e/Cargo.toml", "//etc/passwd", "/a%00b", "/%ff", &long]
     {
         check_problem(&get(path).await, &get(path).await, 404, "not_found");
+        let posted = host.ask(Method::POST, path, &[], b"").await;
+        assert_eq!((posted.status, posted.code().as_str()), (404, "not_found"), "{path}");
     }
     let posted = host.ask(Method::POST, "/", &[], b"").await;
     assert_eq!(

@@ -47,23 +47,19 @@ pub(crate) struct Flags {
     )]
     pub(crate) allowed_origins: Vec<HeaderValue>,
 
-    /// Where messages are kept
-    #[cfg(feature = "dynamodb")]
+    /// Where messages are kept; DynamoDB is in builds with the feature `dynamodb`
     #[arg(long, env = "LINGER_STORE", value_enum, default_value_t = StoreKind::Memory)]
     pub(crate) store: StoreKind,
 
     /// The table of the store in DynamoDB
-    #[cfg(feature = "dynamodb")]
     #[arg(long, env = "LINGER_TABLE", default_value = "linger")]
     pub(crate) table: String,
 
     /// Where DynamoDB is, if not at AWS
-    #[cfg(feature = "dynamodb")]
     #[arg(long, env = "AWS_ENDPOINT_URL_DYNAMODB")]
     pub(crate) endpoint_url: Option<String>,
 
     /// Makes the table if there is none, for development
-    #[cfg(feature = "dynamodb")]
     #[arg(long, env = "LINGER_CREATE_TABLE")]
     pub(crate) create_table: bool,
 
@@ -73,7 +69,6 @@ pub(crate) struct Flags {
 }
 
 /// Where messages are kept.
-#[cfg(feature = "dynamodb")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StoreKind {
     /// In this process

@@ -32,6 +32,9 @@ enum Failure {
     Page(String),
     #[error("can't listen on {address}: {error}")]
     Listen { address: String, error: io::Error },
+    #[cfg(not(feature = "dynamodb"))]
+    #[error("this build has no DynamoDB: cargo run --features local/dynamodb -- --store dynamodb")]
+    NoDynamoDb,
     #[cfg(feature = "dynamodb")]
     #[error("{0} is not set, and DynamoDB needs it")]
     Credentials(&'static str),

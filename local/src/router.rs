@@ -11,7 +11,7 @@ use axum::{
     routing::{MethodRouter, any, get},
 };
 use http::{
-    HeaderName, HeaderValue, Method,
+    HeaderName, HeaderValue, Method, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 use pubsub::api::{self, Api, Problem};
@@ -38,9 +38,9 @@ pub(crate) fn router(flags: &Flags, api: Api, metrics: Arc<Metrics>) -> Router {
             "/metrics",
             get(async |State(metrics): State<Arc<Metrics>>| ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics.text())),
         )
-        .method_not_allowed_fallback(nothing_here)
+        .method_not_allowed_fallback(not_allowed)
         .with_state(Arc::clone(&metrics));
-    let files = ServeDir::new(&flags.static_dir).call_fallback_on_method_not_allowed(true).fallback(any(nothing_here));
+    let files = ServeDir::new(&flags.static_dir).fallback(any(async || refuse(Problem::not_found())));
     let no_cache = HeaderValue::from_static("no-cache");
     let page = Router::new()
         .fallback(async |State(files): State<Files>, request| file(files, request).await)
@@ -56,23 +56,29 @@ pub(crate) fn router(flags: &Flags, api: Api, metrics: Arc<Metrics>) -> Router {
 /// The page's folder; what is not in it is answered as a problem.
 type Files = ServeDir<MethodRouter>;
 
-async fn file(mut files: Files, request: Request) -> Response {
+async fn file(mut files: Files, mut request: Request) -> Response {
+    // What is not there is not found, whatever was to be done with it.
+    let reads = [Method::GET, Method::HEAD].contains(request.method());
+    if !reads {
+        *request.method_mut() = Method::GET;
+    }
     match files.try_call(request).await {
+        Ok(response) if !reads && response.status() != StatusCode::NOT_FOUND => not_allowed().await,
         Ok(response) => response.map(Body::new),
         // A name so long that no file can have it.
-        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => nothing_here(Method::GET).await,
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => refuse(Problem::not_found()),
         Err(error) => {
             tracing::error!(%error, "a file can't be read");
-            api::refuse(Problem::internal()).map(Body::from)
+            refuse(Problem::internal())
         }
     }
 }
 
-async fn nothing_here(method: Method) -> Response {
-    let problem = match method {
-        Method::GET | Method::HEAD => Problem::not_found(),
-        _ => Problem::method_not_allowed("GET, HEAD"),
-    };
+async fn not_allowed() -> Response {
+    refuse(Problem::method_not_allowed("GET, HEAD"))
+}
+
+fn refuse(problem: Problem) -> Response {
     api::refuse(problem).map(Body::from)
 }
 

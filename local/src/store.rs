@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use pubsub::{clock::Clock, limits::Limits, memory::Memory, store::Store};
 
-use crate::{Failure, flags::Flags};
+use crate::{
+    Failure,
+    flags::{Flags, StoreKind},
+};
 
 /// What the store has asked of a table, if it is one that costs.
 #[derive(Default)]
@@ -23,13 +26,15 @@ pub(crate) struct Usage {
 /// Makes the store.
 #[cfg(not(feature = "dynamodb"))]
 pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<(Arc<dyn Store>, Bill), Failure> {
-    Ok((Arc::new(Memory::new(Clock::System, flags.retention, limits)), Bill::default()))
+    match flags.store {
+        StoreKind::Memory => Ok((Arc::new(Memory::new(Clock::System, flags.retention, limits)), Bill::default())),
+        StoreKind::Dynamodb => Err(Failure::NoDynamoDb),
+    }
 }
 
 /// Makes the store.
 #[cfg(feature = "dynamodb")]
 pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<(Arc<dyn Store>, Bill), Failure> {
-    use crate::flags::StoreKind;
     use dynamodb::{Client, DynamoDb, Meter, Settings};
 
     if flags.store == StoreKind::Memory {
