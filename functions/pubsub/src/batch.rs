@@ -134,21 +134,25 @@ impl Batch {
     /// What it has for somebody who stands at `at` and takes `limit` messages.
     #[must_use]
     pub fn following(self: &Arc<Self>, at: Cursor, limit: Limit) -> Following {
-        let one_log = at.epoch() == self.cursor.epoch() && at.epoch() == self.after.epoch();
-        let begins_here = at == self.after;
-        let ends_here = at.epoch() == self.cursor.epoch() && at.offset() >= self.cursor.offset();
-        if ends_here && !(begins_here && self.missed) {
-            Following::NothingYet
-        } else if begins_here && self.messages.len() <= limit.get() {
-            Following::Batch(Arc::clone(self))
-        } else if begins_here || (one_log && !self.missed && at.offset() > self.after.offset()) {
-            let rest = self.messages.iter().cloned();
-            let rest = rest.skip_while(|m| !begins_here && m.id().offset() <= at.offset());
-            let part = Self::new(at, rest, self.cursor, self.missed, limit);
-            Following::Batch(Arc::new(part))
-        } else {
-            Following::Unknown
+        if at == self.after && (self.missed || at != self.cursor) {
+            // Made for whoever stands here, also where it leads from one log into the next.
+            let whole = self.messages.len() <= limit.get();
+            let part = || Arc::new(Self::new(at, self.messages.iter().cloned(), self.cursor, self.missed, limit));
+            return Following::Batch(if whole { Arc::clone(self) } else { part() });
         }
+        if at.epoch() != self.cursor.epoch() {
+            return Following::Unknown;
+        }
+        if at.offset() >= self.cursor.offset() {
+            return Following::NothingYet;
+        }
+        // Whether something was missed since `at`, and not just since it begins, only the store knows.
+        let within = at.epoch() == self.after.epoch() && at.offset() > self.after.offset() && !self.missed;
+        if !within {
+            return Following::Unknown;
+        }
+        let rest = self.messages.iter().skip_while(|message| message.id().offset() <= at.offset()).cloned();
+        Following::Batch(Arc::new(Self::new(at, rest, self.cursor, false, limit)))
     }
 }
 
