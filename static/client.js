@@ -4,7 +4,7 @@
 /** @import { Batch, Draft, Follow, Handler, Message, Where } from './client/types.js' */
 
 import { follow } from './client/follow.js';
-import { LingerError, backOff, means, pause, request } from './client/request.js';
+import { LingerError, address, backOff, means, pause, request } from './client/request.js';
 
 export { LingerError };
 
@@ -28,15 +28,15 @@ export function newKey() {
  * @returns {Promise<{status: 'sent', id: string, channel: string}>}
  * @throws {LingerError} why the last attempt failed; or the reason of the signal
  */
-export async function publish({ base = '', channel = 'lobby', nick = '', message, key = newKey(), timeout, ...given }) {
+export async function publish({ base = '', channel = 'lobby', nick, message, key = newKey(), timeout, ...given }) {
   const { clock, signal, fetch } = means(given);
   const deadline = clock.now() + (timeout ?? PUBLISH_MS);
   for (let failures = 0; ; failures += 1) {
     const limitMs = Math.max(1, Math.min(ATTEMPT_MAX_MS, deadline - clock.now()));
     // A form, with the key as a field, needs no preflight.
-    const body = new URLSearchParams({ channel, nick, message, key });
+    const body = new URLSearchParams({ channel, nick: nick ?? '', message: message ?? '', key });
     try {
-      return await request(`${base}/pub`, { method: 'POST', body }, { fetch, clock, signal, limitMs, has: 'id' });
+      return await request(address(base, '/pub'), { method: 'POST', body }, { fetch, clock, signal, limitMs, has: 'id' });
     } catch (error) {
       if (!(error instanceof LingerError) || !error.mayPass) throw error;
       const ms = backOff(failures, error.retryAfter);
@@ -94,6 +94,6 @@ async function deliver(batches, onMessages) {
  * @throws {LingerError}
  */
 export function history({ base = '', channel = 'lobby', before, limit = 100, ...given }) {
-  const query = new URLSearchParams({ channel, before, limit: `${limit}` });
-  return request(`${base}/sub?${query}`, {}, { ...means(given), limitMs: ATTEMPT_MAX_MS, has: 'messages' });
+  const url = address(base, '/sub', { channel, before, limit: `${limit}` });
+  return request(url, {}, { ...means(given), limitMs: ATTEMPT_MAX_MS, has: 'messages' });
 }

@@ -21,6 +21,13 @@ export function startChannels(channel) {
     return url.href;
   };
 
+  /** @param {string} wanted */
+  const go = (wanted) => {
+    // Whoever comes back here has done with it.
+    dialog.close();
+    location.href = address(wanted);
+  };
+
   element('channels-open', HTMLButtonElement).addEventListener('click', () => {
     link.value = address(channel);
     copy.textContent = 'Copy';
@@ -46,7 +53,7 @@ export function startChannels(channel) {
     event.preventDefault();
     const wanted = name.value.trim().replace(/^#\s*/, '');
     if (CHANNEL.test(wanted)) {
-      location.href = address(wanted);
+      go(wanted);
       return;
     }
     problem.textContent = 'A channel has 1 to 64 letters, digits, dots, hyphens and underscores, without accents.';
@@ -54,8 +61,13 @@ export function startChannels(channel) {
     name.focus();
   });
 
+  name.addEventListener('input', () => {
+    problem.textContent = '';
+    name.removeAttribute('aria-invalid');
+  });
+
   // A name that nobody guesses. It is no secret from whoever has the link.
   element('new-channel', HTMLButtonElement).addEventListener('click', () => {
-    location.href = address(newKey().slice(0, 12));
+    go(newKey().slice(0, 12));
   });
 }

@@ -3,7 +3,7 @@
 /** @import { Outbox } from './outbox.js' */
 
 import { element } from './dom.js';
-import { readNick, writeNick } from './memory.js';
+import { read, write } from './memory.js';
 import { checkNick, checkText } from './words.js';
 
 /** Safari fires the Enter that ended a composition just after the composition. */
@@ -24,15 +24,15 @@ export function startComposer(outbox) {
     if (problem.textContent !== says) problem.textContent = says;
     problem.classList.toggle('wrong', text.wrong || name !== '');
     nick.setAttribute('aria-invalid', String(name !== ''));
-    message.setAttribute('aria-invalid', String(text.wrong));
-    const sendable = !text.wrong && name === '' && message.value !== '';
+    message.setAttribute('aria-invalid', String(text.wrong && text.says !== ''));
+    const sendable = !text.wrong && name === '';
     send.setAttribute('aria-disabled', String(!sendable));
     return sendable;
   }
 
   function say() {
     if (!check()) return;
-    writeNick(nick.value);
+    write('localStorage', 'linger nick', nick.value);
     outbox.say(nick.value, message.value);
     message.value = '';
     check();
@@ -50,6 +50,8 @@ export function startComposer(outbox) {
     say();
   });
   for (const field of [nick, message]) field.addEventListener('input', check);
+  // What was written here before may be back.
+  addEventListener('pageshow', check);
 
   let composedAt = -Infinity;
   message.addEventListener('compositionend', ({ timeStamp }) => {
@@ -62,7 +64,7 @@ export function startComposer(outbox) {
     if (!event.repeat) say();
   });
 
-  nick.value = readNick();
+  nick.value = String(read('localStorage', 'linger nick') ?? '');
   check();
   // On a phone that would bring up its keyboard, over what one came to read.
   if (matchMedia('(pointer: fine)').matches) (nick.value ? message : nick).focus();

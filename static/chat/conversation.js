@@ -1,10 +1,10 @@
 // The conversation: what was said, older parts as one scrolls up, and what is new to the reader.
 
 /** @import { Message } from '../client/types.js' */
+/** @import { Own } from './own.js' */
 
 import { history } from '../client.js';
 import { element, made } from './dom.js';
-import { onOwn, readOwn } from './memory.js';
 import { Item } from './message.js';
 import { untilMidnight } from './words.js';
 
@@ -26,16 +26,18 @@ export class Conversation {
   /** @type {HTMLElement | undefined} */
   newLine;
   atEnd = true;
+  /** Where the list was scrolled to when that was found. */
+  top = 0;
   /** Whether there is nothing older. */
   complete = false;
   begun = false;
   loading = false;
 
-  /** @param {string} base @param {string} channel */
-  constructor(base, channel) {
+  /** @param {string} base @param {string} channel @param {Own} own */
+  constructor(base, channel, own) {
     this.base = base;
     this.channel = channel;
-    this.own = new Set(readOwn(channel));
+    this.own = own;
     this.scroller = element('scroller', HTMLElement);
     this.list = element('conversation', HTMLOListElement);
     this.beginning = element('beginning', HTMLParagraphElement);
@@ -43,11 +45,13 @@ export class Conversation {
     this.toEnd = element('to-end', HTMLButtonElement);
     this.scroller.addEventListener('scroll', () => this.scrolled(), { passive: true });
     this.again.addEventListener('click', () => this.older());
-    this.toEnd.addEventListener('click', () => this.goToEnd());
+    this.toEnd.addEventListener('click', () => this.goToNew());
     document.addEventListener('visibilitychange', () => this.look());
     // The window, or the keyboard of a phone.
     new ResizeObserver(() => this.atEnd && this.goToEnd()).observe(this.scroller);
-    onOwn(channel, () => readOwn(channel).forEach((id) => this.mark(id, true)));
+    own.onOther(() => {
+      for (const { message } of this.items.filter((item) => !item.own)) if (own.has(message)) this.mark(message.id, true);
+    });
     this.look();
     this.renameDays();
   }
@@ -61,9 +65,12 @@ export class Conversation {
    */
   append(messages, missed, wrote) {
     const quiet = !this.begun;
+    // The event may be still to come.
+    if (this.scroller.scrollTop !== this.top) this.scrolled();
     const seen = document.visibilityState === 'visible' && this.atEnd;
-    if (missed) this.list.append(made('li', 'gap', 'Some messages were missed here, and are no longer to be had.'));
+    if (missed) this.list.append(made('li', 'gap', 'Some messages may be missing here.'));
     const items = this.made(messages, this.items.at(-1), missed, wrote);
+    if (this.begun && this.items.length === 0) this.beginning.hidden = true;
     this.items.push(...items);
     const others = items.filter((item) => !item.own);
     if (!quiet && !seen && others.length > 0) this.unseen(others);
@@ -84,7 +91,7 @@ export class Conversation {
     let latest = before;
     return messages.map((message, index) => {
       const item = new Item(message);
-      item.own = wrote(message) || this.own.has(message.id);
+      item.own = wrote(message) || this.own.has(message);
       item.follow(latest, gap && index === 0);
       latest = item;
       return item;
@@ -92,13 +99,12 @@ export class Conversation {
   }
 
   /**
-   * Learns whose a message is, and says whether it is here.
+   * Shows whose a message is, if it is here.
    *
    * @param {string} id
    * @param {boolean} own
    */
   mark(id, own) {
-    if (own) this.own.add(id);
     const at = this.items.findLastIndex(({ message }) => message.id === id);
     if (at < 0) return false;
     this.items[at].own = own;
@@ -186,6 +192,7 @@ export class Conversation {
   scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     this.atEnd = scrollHeight - scrollTop - clientHeight < END_PX;
+    this.top = scrollTop;
     this.look();
     if (this.begun && this.again.hidden && scrollTop < NEAR_PX) this.older();
   }
@@ -193,6 +200,14 @@ export class Conversation {
   goToEnd() {
     this.scroller.scrollTop = this.scroller.scrollHeight;
     this.scrolled();
+  }
+
+  /** To the first new message, if it is still below; from there on to the end. */
+  goToNew() {
+    const { top, bottom } = this.scroller.getBoundingClientRect();
+    const line = this.newLine?.getBoundingClientRect().top ?? 0;
+    if (this.unread === 0 || line < bottom) this.goToEnd();
+    else this.scroller.scrollTop += line - top;
   }
 
   /** @param {Item[]} items */

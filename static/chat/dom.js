@@ -28,7 +28,7 @@ export function made(tag, className, ...content) {
 
 /** A button. @param {string} text @param {() => void} call */
 export function button(text, call) {
-  const node = made('button', 'quiet', text);
+  const node = made('button', '', text);
   node.type = 'button';
   node.addEventListener('click', call);
   return node;

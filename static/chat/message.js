@@ -3,7 +3,7 @@
 /** @import { Message } from '../client/types.js' */
 
 import { made } from './dom.js';
-import { dayOf, dayWords, hue, parts, timeWords } from './words.js';
+import { dayOf, dayWords, hue, initial, parts, timeWords } from './words.js';
 
 /** What one person says within so long stands together. */
 const TOGETHER_MS = 5 * 60_000;
@@ -17,11 +17,11 @@ const TOGETHER_MS = 5 * 60_000;
  */
 export function bubble(nick, text, ...rest) {
   const name = made('bdi', nick ? 'nick' : 'nick nobody', nick ?? 'anonymous');
-  const face = made('span', 'face', nick ? ([...nick.trim()][0] ?? '?') : '?');
+  const face = made('span', 'face', nick ? initial(nick) : '?');
   face.setAttribute('aria-hidden', 'true');
-  const said = made('p', 'text', ...parts(text).map(part));
-  said.dir = 'auto';
-  const body = made('div', nick ? 'said' : 'said nobody', face, name, made('div', 'bubble', said, ...rest));
+  const around = made('div', 'bubble', made('p', 'text', ...parts(text).map(part)), ...rest);
+  around.dir = 'auto';
+  const body = made('div', nick ? 'said' : 'said nobody', face, name, around);
   if (nick) body.style.setProperty('--hue', hue(nick));
   return body;
 }
@@ -31,6 +31,7 @@ function part({ text, href }) {
   if (!href) return text;
   const link = made('a', '', text);
   link.href = href;
+  link.dir = 'ltr';
   link.target = '_blank';
   link.rel = 'noopener noreferrer nofollow ugc';
   return link;

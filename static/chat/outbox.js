@@ -1,25 +1,24 @@
-// What this page says: each message is sent after the one before it, stays in sight until it has come back with the
-// conversation, and keeps its key until then, so that it is said once however often it is sent.
+// What this window says: each message is sent after the one before it, stays in sight until it has come back with the
+// conversation, and keeps its key, so that it is said once however often it is sent, also across a reload.
 
 /** @import { Message } from '../client/types.js' */
 /** @import { Conversation } from './conversation.js' */
 
 import { newKey, publish } from '../client.js';
 import { button, element, made } from './dom.js';
-import { addOwn, readUnsent, writeUnsent } from './memory.js';
+import { read, write } from './memory.js';
 import { bubble } from './message.js';
 
-/** How long to go on trying before a person has to. */
+/** How long to go on trying before saying so. */
 const TRY_MS = 20_000;
 
+/** What is older than this when the page comes back is not sent without being asked. */
+const FRESH_MS = 5 * 60_000;
+
 /**
- * @typedef {object} Entry
- * @property {string} nick
- * @property {string} text
- * @property {string} key
- * @property {HTMLLIElement} node
- * @property {string} [seen] the id of the message that seems to be this one
- * @property {boolean} failed
+ * @typedef {{nick: string, text: string, key: string, at: number}} Draft as it is kept; `at` is when it was written
+ * @typedef {Draft & {node: HTMLLIElement, state: 'waiting' | 'unsure' | 'stale' | 'refused', seen?: string}} Entry `unsure`
+ *   and `stale` may have been sent; `seen` is the id of the message that seems to be this one
  */
 
 export class Outbox {
@@ -36,63 +35,83 @@ export class Outbox {
     this.base = base;
     this.channel = channel;
     this.conversation = conversation;
+    this.name = `linger unsent ${channel}`;
     this.list = element('outbox', HTMLOListElement);
-    for (const { nick, text, key } of readUnsent(channel)) {
-      this.fail(this.add(nick, text, key), 'the page was closed before it was sent', true);
+    for (const draft of read('sessionStorage', this.name) ?? []) {
+      const entry = this.add(draft);
+      if (Date.now() - draft.at > FRESH_MS) this.fail(entry, 'stale', 'the page was closed meanwhile');
     }
+    this.send();
   }
 
   /** @param {string} nick @param {string} text */
   say(nick, text) {
-    this.add(nick, text, newKey());
+    this.add({ nick, text, key: newKey(), at: Date.now() });
     this.conversation.goToEnd();
     this.send();
   }
 
-  /** @param {string} nick @param {string} text @param {string} key */
-  add(nick, text, key) {
+  /** @param {Draft} draft */
+  add(draft) {
     /** @type {Entry} */
-    const entry = { nick, text, key, node: made('li', 'message own'), failed: false };
-    this.show(entry, 'pending', made('p', 'fate', 'Sending'));
+    const entry = { ...draft, node: made('li', ''), state: 'waiting' };
+    this.show(entry, 'pending', 'Sending');
     this.entries.push(entry);
     this.list.append(entry.node);
-    writeUnsent(this.channel, this.entries);
+    this.keep();
     return entry;
   }
 
-  /** @param {Entry} entry @param {string} state @param {...Node} fate */
-  show(entry, state, ...fate) {
-    entry.node.hidden = false;
-    entry.node.className = `message own ${state}`;
-    entry.node.replaceChildren(bubble(entry.nick || null, entry.text), ...fate);
+  keep() {
+    write('sessionStorage', this.name, this.entries.map(({ nick, text, key, at }) => ({ nick, text, key, at })));
+  }
+
+  /** @param {Entry} entry @param {'pending' | 'failed'} look @param {...(string | Node)} fate */
+  show({ node, nick, text }, look, ...fate) {
+    node.hidden = false;
+    node.className = `message own ${look}`;
+    node.replaceChildren(bubble(nick || null, text), made('p', 'fate', ...fate));
   }
 
   async send() {
     if (this.sending) return;
     this.sending = true;
-    for (;;) {
-      const entry = this.entries.find(({ failed }) => !failed);
-      if (!entry) break;
+    for (let entry = this.next(); entry; entry = this.next()) {
+      const { base, channel } = this;
+      const { nick, text: message, key } = entry;
       try {
-        const { base, channel } = this;
-        const { nick, text: message, key } = entry;
         const { id } = await publish({ base, channel, nick, message, key, timeout: TRY_MS });
         this.sent(entry, id);
       } catch (error) {
-        const { message = String(error), mayPass = false } = /** @type {any} */ (error);
-        this.fail(entry, message, mayPass);
+        const { message: reason = String(error), mayPass = false } = /** @type {any} */ (error);
+        // What was to stand after it waits with it.
+        const waiting = mayPass ? this.entries.filter(({ state }) => state === 'waiting') : [entry];
+        for (const each of waiting) this.fail(each, mayPass ? 'unsure' : 'refused', reason);
       }
     }
     this.sending = false;
   }
 
+  next() {
+    return this.entries.find(({ state }) => state === 'waiting');
+  }
+
+  /** Sends again what may have been sent, in its order. @param {Entry['state'][]} states */
+  retry(...states) {
+    for (const entry of this.entries.filter(({ state }) => states.includes(state))) {
+      entry.state = 'waiting';
+      this.show(entry, 'pending', 'Sending');
+    }
+    this.send();
+  }
+
   /** @param {Entry} entry @param {string} id */
   sent(entry, id) {
-    addOwn(this.channel, id);
     this.drop(entry);
+    this.conversation.own.add(id);
     if (entry.seen && entry.seen !== id) this.conversation.mark(entry.seen, false);
     if (this.conversation.mark(id, true)) return;
-    this.show(entry, 'pending', made('p', 'fate', 'Sent'));
+    this.show(entry, 'pending', 'Sent');
     this.list.prepend(entry.node);
     this.awaited.set(id, entry.node);
   }
@@ -100,36 +119,29 @@ export class Outbox {
   /** @param {Entry} entry */
   drop(entry) {
     this.entries.splice(this.entries.indexOf(entry), 1);
-    writeUnsent(this.channel, this.entries);
+    this.keep();
     entry.node.remove();
   }
 
-  /**
-   * @param {Entry} entry
-   * @param {string} reason
-   * @param {boolean} mayPass whether it can be sent as it is
-   */
-  fail(entry, reason, mayPass) {
-    entry.failed = true;
+  /** @param {Entry} entry @param {'unsure' | 'stale' | 'refused'} state @param {string} reason */
+  fail(entry, state, reason) {
+    entry.state = state;
     if (entry.seen) this.conversation.mark(entry.seen, false);
     entry.seen = undefined;
-    const retry = button('Retry', () => {
-      entry.failed = false;
-      this.show(entry, 'pending', made('p', 'fate', 'Sending'));
-      this.send();
-    });
+    const retry = button('Retry', () => this.retry('unsure', 'stale'));
     const edit = button('Edit', () => {
       this.drop(entry);
       this.edit(entry.text);
     });
     const discard = button('Discard', () => this.drop(entry));
-    const fate = made('p', 'fate', `Not sent: ${reason}. `, ...(mayPass ? [retry] : [edit]), discard);
-    fate.setAttribute('role', 'alert');
-    this.show(entry, 'failed', fate);
+    const refused = state === 'refused';
+    const says = made('span', '', `${refused ? 'Not sent' : 'Perhaps not sent'}: ${reason}. `);
+    says.setAttribute('role', 'alert');
+    this.show(entry, 'failed', says, refused ? edit : retry, discard);
   }
 
   /**
-   * Whether a message that came is one of this page's. While the answer to a publication is out, it may only seem so;
+   * Whether a message that came is one of this window's. While the answer to a publication is out, it may only seem so;
    * what the answer says then decides.
    *
    * @param {Message} message
@@ -140,7 +152,7 @@ export class Outbox {
       awaited.remove();
       return this.awaited.delete(id);
     }
-    const entry = this.entries.find(({ failed }) => !failed);
+    const entry = this.next();
     if (!entry || entry.seen || entry.text !== message || (entry.nick || null) !== nick) return false;
     entry.seen = id;
     entry.node.hidden = true;

@@ -37,7 +37,7 @@ function words(now) {
     case 'live':
       return { brief: 'Live', whole: 'Connected: messages come as they are sent.' };
     case 'missed':
-      return { brief: 'Missed some', whole: 'Connected again. Some messages were missed.' };
+      return { brief: 'Missed some', whole: 'Connected again. Some messages may be missing.' };
     case 'offline':
       return { brief: 'Offline', whole: 'You are offline. The chat goes on by itself when you are back.' };
     case 'retrying':

@@ -19,6 +19,7 @@ const bytes = (count) => `${count.toLocaleString()} ${count === 1 ? 'byte' : 'by
  */
 export function checkText(text) {
   const room = TEXT_BYTES_MAX - encoder.encode(text).length;
+  if (text.trim() === '') return { wrong: true, says: '' };
   if (room < 0) return { wrong: true, says: `The message is too long by ${bytes(-room)}.` };
   return { wrong: false, says: room < ROOM_SHOWN_BYTES ? `${bytes(room)} left.` : '' };
 }
@@ -32,14 +33,20 @@ export function checkNick(nick) {
   return '';
 }
 
-/** A colour for a name, as the angle of its hue: the same wherever it is shown. @param {string} name */
-export function hue(name) {
-  let sum = 0;
-  for (const character of name) sum = (sum * 31 + (character.codePointAt(0) ?? 0)) % 3600;
-  return String(sum / 10);
+/** A colour for a name, as the angle of its hue: the same wherever it is shown, and far from those of names like it. */
+export function hue(/** @type {string} */ name) {
+  let hash = 0x811c9dc5;
+  for (const byte of encoder.encode(name)) hash = Math.imul(hash ^ byte, 0x01000193);
+  return String((Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) >>> 8) % 360);
 }
 
-const LINK = /https?:\/\/[^\s<>"\p{Cc}\p{Bidi_Control}]+/giu;
+/** What stands for a name in little room: its first letter, as people count them. @param {string} name */
+export function initial(name) {
+  const [first] = new Intl.Segmenter().segment(name.trim());
+  return first?.segment ?? '?';
+}
+
+const LINK = /https?:\/\/[^\s<>"“”„«»\p{Cc}\p{Bidi_Control}]+/giu;
 
 /**
  * A text in parts, some of which are links. What ends a sentence does not belong to its link, nor does a bracket that
@@ -60,7 +67,8 @@ export function parts(text) {
       if (!'.,:;!?\'*_~]}”’»'.includes(last) && !(last === ')' && !opened)) break;
       link = link.slice(0, -1);
     }
-    if (!URL.canParse(link)) continue;
+    // A name before the host is there to deceive.
+    if (!URL.canParse(link) || new URL(link).username) continue;
     if (index > end) found.push({ text: text.slice(end, index) });
     found.push({ text: link, href: new URL(link).href });
     end = index + link.length;

@@ -3,7 +3,7 @@
 /** @import { Answer, Batch, Follow, State, Where } from './types.js' */
 
 import { watchPage } from './page.js';
-import { LingerError, backOff, means, pause, request } from './request.js';
+import { LingerError, address, backOff, means, pause, request } from './request.js';
 import { Tabs } from './tabs.js';
 
 /** How long to be held, in seconds, also where a server would hold longer; and when to give such a poll up. */
@@ -20,7 +20,7 @@ const QUICK_MS = 500;
 /** After how long a page that rests looks: the first time, the second, and then each time. */
 const LOOK_AGAIN_MS = [15_000, 30_000, 60_000];
 
-/** A tab that takes longer over a batch does not lead others meanwhile. */
+/** A tab that takes longer over a batch, maybe for ever, leaves it to others to poll meanwhile. */
 const BUSY_MS = 1000;
 
 /** @param {Where & Follow} options @returns {AsyncIterableIterator<Batch>} */
@@ -48,7 +48,7 @@ class Follower {
   failures = 0;
   /** How often this page has looked while it rests. */
   looks = 0;
-  busySince = Infinity;
+  busy = false;
   /** When the latest answers came that did not move the cursor. @type {number[]} */
   still = [];
   /** What the leading tab sent last. @type {Answer | undefined} */
@@ -61,9 +61,11 @@ class Follower {
   /** @param {Where & Follow} options */
   constructor({ base = '', channel = 'lobby', cursor, last, onState, share = true, rest = true, ...given }) {
     this.means = means(given);
-    this.url = `${base}/sub?channel=${encodeURIComponent(channel)}`;
+    this.url = address(base, '/sub', { channel });
     /** Where this tab stands: it has passed on all up to here. */
     this.cursor = cursor;
+    /** Whether it has passed on its first batch. */
+    this.begun = false;
     this.start = last ? `last=${last}` : 'cursor=latest';
     this.onState = onState;
     this.rest = rest;
@@ -82,9 +84,13 @@ class Follower {
       while (!this.ended) {
         const batch = await this.turn();
         if (!batch || this.ended) continue;
-        this.busySince = clock.now();
-        yield batch;
-        this.busySince = Infinity;
+        const timer = clock.setTimeout(() => this.occupied(), BUSY_MS);
+        try {
+          yield batch;
+        } finally {
+          clock.clearTimeout(timer);
+        }
+        this.free();
       }
     } finally {
       signal?.removeEventListener('abort', abort);
@@ -99,6 +105,18 @@ class Follower {
     this.stop.abort();
   }
 
+  occupied() {
+    this.busy = true;
+    this.tabs.leave();
+  }
+
+  free() {
+    if (!this.busy || this.ended) return;
+    this.busy = false;
+    this.looking = true;
+    if (!this.page?.gone) this.tabs.join();
+  }
+
   get visible() {
     return this.page?.visible ?? true;
   }
@@ -109,7 +127,7 @@ class Follower {
 
   /** What other tabs are told. */
   get status() {
-    return { state: this.state, idle: this.resting || this.means.clock.now() - this.busySince > BUSY_MS };
+    return { state: this.state, idle: this.resting };
   }
 
   /** @param {'shown' | 'resting' | 'woken' | 'gone' | 'back'} change */
@@ -117,7 +135,7 @@ class Follower {
     this.looks = 0;
     if (change === 'shown') return this.tabs.check();
     if (change === 'gone') this.tabs.leave();
-    if (change === 'back') this.tabs.join();
+    if (change === 'back' && !this.busy) this.tabs.join();
     this.looking ||= change !== 'resting';
     this.stop.abort();
   }
@@ -191,8 +209,9 @@ class Follower {
     });
     const { messages, cursor, missed } = answer;
     const { leading } = this.tabs;
-    // A hold shows whether there is more; whoever does not hold looks until there is nothing.
-    this.looking = missed || (messages.length > 0 && !(leading && !this.resting));
+    // A hold shows whether there is more; whoever will not hold looks until there is nothing.
+    const willHold = leading && !this.resting;
+    this.looking = missed || (messages.length > 0 && !willHold);
     this.failures = 0;
     this.tell({ state: missed ? 'missed' : 'live' });
     if (leading) this.tabs.say({ answer: { after, messages, cursor, missed } });
@@ -202,7 +221,8 @@ class Follower {
 
   /** The batch to pass on, if there is something in it, or it is the first. @param {Batch['messages']} messages */
   pass(messages, /** @type {string} */ cursor, /** @type {boolean} */ missed) {
-    const first = !this.cursor;
+    const first = !this.begun;
+    this.begun = true;
     this.cursor = cursor;
     return first || missed || messages.length > 0 ? { messages, cursor, missed } : undefined;
   }

@@ -44,6 +44,11 @@ export function means({ fetch = (...request) => globalThis.fetch(...request), cl
   return { fetch, clock, signal };
 }
 
+/** @param {string} base @param {string} path @param {Record<string, string>} [query] */
+export function address(base, path, query) {
+  return `${base.replace(/\/+$/, '')}${path}${query ? `?${new URLSearchParams(query)}` : ''}`;
+}
+
 /**
  * How long to pause, in milliseconds: somewhere below a bound that doubles with each failure, so that clients that
  * failed together do not come back together, and not before the server wants to be asked.
@@ -80,7 +85,7 @@ export async function request(url, init, { fetch, clock, signal, limitMs, has })
   signal?.throwIfAborted();
   const stop = new AbortController();
   const cut = new Promise((_, reject) => {
-    const timer = clock.setTimeout(() => reject(new LingerError('no answer in time')), limitMs);
+    const timer = clock.setTimeout(() => reject(new LingerError('the server did not answer in time')), limitMs);
     stop.signal.addEventListener('abort', () => clock.clearTimeout(timer));
     signal?.addEventListener('abort', () => reject(signal.reason), { signal: stop.signal });
   });
@@ -95,7 +100,7 @@ export async function request(url, init, { fetch, clock, signal, limitMs, has })
 async function answered(fetch, url, init, has) {
   const response = await fetch(url, init).catch(() => {
     // A proxy's error without CORS headers looks the same.
-    throw new LingerError('no answer');
+    throw new LingerError('the server does not answer');
   });
   const body = Object(await response.json().catch(() => ({})));
   if (response.ok && has in body) return body;

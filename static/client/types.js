@@ -19,7 +19,7 @@
  * @property {(timer: any) => void} clearTimeout
  *
  * @typedef {object} Where
- * @property {string} [base] the address of the API, without a slash at its end; by default the page's own origin
+ * @property {string} [base] the address of the API; by default the page's own origin
  * @property {string} [channel] by default `lobby`
  * @property {AbortSignal} [signal] ends it
  * @property {typeof globalThis.fetch} [fetch] instead of the global one
@@ -27,7 +27,7 @@
  *
  * @typedef {object} Draft
  * @property {string} message 1 to 32,768 bytes
- * @property {string} [nick] 1 to 64 characters; without one it is anonymous
+ * @property {string | null} [nick] 1 to 64 characters; without one it is anonymous
  * @property {string} [key] the same key publishes once; by default a new one, which serves for the retries
  * @property {number} [timeout] how long to go on trying, in milliseconds; by default 30,000
  *

@@ -58,12 +58,13 @@ test('it resumes from a stored cursor, and the first batch is told even when it 
   await settled();
   assert.equal(latest().query.cursor, '7-9');
   await latest().answer(batch(9));
+  await latest().answer(batch(9));
   stop.abort();
   const fresh = subscribed({ onMessages: (_, { cursor }) => void cursors.push(cursor) });
   await settled();
   await fresh.latest().answer(batch(12));
   fresh.stop.abort();
-  assert.deepEqual(cursors, ['7-12']);
+  assert.deepEqual(cursors, ['7-9', '7-12']);
 });
 
 test('what was missed is told, and the next answer is soon', async () => {
@@ -85,7 +86,7 @@ test('a poll that is never answered is given up, also when it can not be aborted
   await clock.advance(39_000);
   assert.equal(asked.length, 2);
   await clock.advance(1_000);
-  assert.equal(state().reason, 'no answer in time');
+  assert.equal(state().reason, 'the server did not answer in time');
   await clock.advance(500);
   assert.deepEqual(latest().query, { channel: 'c', cursor: '7-1', wait: '0' });
   await clock.advance(10_000);
@@ -246,6 +247,19 @@ test('publish tries again with the same key, and not before the server wants', a
   assert.equal(new Set(bodies).size, 1);
   assert.match(bodies[0], /^channel=c&nick=ann&message=a\+%26\+b&key=[0-9a-f]{32}$/);
   assert.equal(clock.running, 0);
+});
+
+test('what is absent is not published as a word, and a slash at the end of an address is one too many', async () => {
+  const { fetch, latest, asked } = server();
+  for (const [draft, body] of [[{ message: 'x', nick: null }, /&nick=&message=x&/], [{}, /&nick=&message=&/]]) {
+    const published = publish({ ...draft, base: 'http://api.test/', fetch, clock: new Clock() });
+    await settled();
+    assert.match(latest().body.toString(), body);
+    assert.equal(latest().path, '/pub');
+    await latest().answer(sent);
+    await published;
+  }
+  assert.equal(asked.length, 2);
 });
 
 test('publish gives up at its deadline, or at once when it is refused or aborted', async () => {
