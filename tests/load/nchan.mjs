@@ -8,7 +8,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,10 @@ import { fileURLToPath } from 'node:url';
 
 const [subscribers, messages] = [process.argv[2] ?? '500', process.argv[3] ?? '200'].map(Number);
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const ticksPerSecond = 100;
+
+/** In /proc, on every Linux. */
+const TICKS_PER_SECOND = 100;
+
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** A connection that is kept: one request at a time, and its answer. Less than `fetch`, so that the server is measured. */
@@ -56,9 +59,15 @@ class Connection {
 
 const form = { 'Content-Type': 'application/x-www-form-urlencoded' };
 
+function nchanModule() {
+  const found = ['/usr/lib', '/usr/lib64', '/usr/share'].map((path) => `${path}/nginx/modules/ngx_nchan_module.so`).find(existsSync);
+  if (!found) throw new Error('nchan is missing (Debian: apt-get install nginx-light libnginx-mod-nchan)');
+  return found;
+}
+
 /** How one publishes and polls at each. A poll gives the texts that came, and where to go on. */
 const servers = {
-  async linger(folder) {
+  async linger() {
     const child = spawn(`${root}/target/release/linger`, ['--port', '0', '--log-format', 'off'], { stdio: ['ignore', 'pipe', 'inherit'] });
     const [line] = await once(child.stdout, 'data');
     return {
@@ -74,7 +83,7 @@ const servers = {
   async nchan(folder) {
     const port = 20_000 + Math.floor(Math.random() * 20_000);
     writeFileSync(join(folder, 'nginx.conf'), `
-      load_module ${['/usr/lib/nginx/modules', '/usr/share/nginx/modules'].flatMap((path) => { try { return readdirSync(path).filter((name) => name === 'ngx_nchan_module.so').map((name) => join(path, name)); } catch { return []; } })[0]};
+      load_module ${nchanModule()};
       worker_processes ${availableParallelism()};
       daemon off;
       pid ${folder}/pid;
@@ -110,7 +119,7 @@ function used(pid) {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
   return [pid, ...children].reduce((sum, id) => {
     const fields = readFileSync(`/proc/${id}/stat`, 'utf8').split(') ')[1].split(' ');
-    return sum + (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+    return sum + (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
   }, 0);
 }
 
