@@ -48,7 +48,8 @@ export class Outbox {
   say(nick, text) {
     this.add({ nick, text, key: newKey(), at: Date.now() });
     this.conversation.goToEnd();
-    this.send();
+    // First what it is to stand after: an attempt that seemed to fail may still land.
+    this.retry('unsure');
   }
 
   /** @param {Draft} draft */
