@@ -4,7 +4,7 @@
 /** @import { Batch, Draft, Follow, Handler, Message, Where } from './client/types.js' */
 
 import { follow } from './client/follow.js';
-import { LingerError, address, backOff, means, pause, request } from './client/request.js';
+import { LingerError, address, backOff, means, pause, request, uncaught } from './client/request.js';
 
 export { LingerError };
 
@@ -74,10 +74,7 @@ async function deliver(batches, onMessages) {
       try {
         await onMessages(batch.messages, batch);
       } catch (error) {
-        // Not for the subscription to die of; but for whoever looks after what nobody caught.
-        queueMicrotask(() => {
-          throw error;
-        });
+        uncaught(error);
       }
     }
   } catch (error) {

@@ -119,7 +119,7 @@ export class Outbox {
 
   /** @param {Entry} entry */
   drop(entry) {
-    this.entries.splice(this.entries.indexOf(entry), 1);
+    this.entries = this.entries.filter((other) => other !== entry);
     this.keep();
     entry.node.remove();
   }

@@ -3,7 +3,7 @@
 /** @import { Answer, Batch, Follow, State, Where } from './types.js' */
 
 import { watchPage } from './page.js';
-import { LingerError, address, backOff, means, pause, request } from './request.js';
+import { LingerError, address, backOff, means, pause, request, uncaught } from './request.js';
 import { Tabs } from './tabs.js';
 
 /** How long to be held, in seconds, also where a server would hold longer; and when to give such a poll up. */
@@ -80,7 +80,7 @@ class Follower {
       if (this.ended || signal?.aborted) return;
       this.page = watchPage(clock, (change) => this.changed(change));
       this.tabs.join();
-      this.onState?.(this.state);
+      this.show();
       while (!this.ended) {
         const batch = await this.turn();
         if (!batch || this.ended) continue;
@@ -188,7 +188,8 @@ class Follower {
   take() {
     const { sent } = this;
     this.sent = undefined;
-    if (!sent || sent.cursor === this.cursor) return undefined;
+    // Where this one begins is its own affair, and has nothing to do with where the leader began.
+    if (!sent || !this.cursor || sent.cursor === this.cursor) return undefined;
     const had = sent.messages.findIndex(({ id }) => id === this.cursor);
     this.looking = had < 0 && sent.after !== this.cursor;
     if (this.looking) return undefined;
@@ -253,7 +254,15 @@ class Follower {
   tell(state) {
     if (JSON.stringify(state) === JSON.stringify(this.state)) return;
     this.state = state;
-    this.onState?.(state);
+    this.show();
     this.tabs.announce();
+  }
+
+  show() {
+    try {
+      this.onState?.(this.state);
+    } catch (error) {
+      uncaught(error);
+    }
   }
 }

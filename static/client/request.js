@@ -44,6 +44,13 @@ export function means({ fetch = (...request) => globalThis.fetch(...request), cl
   return { fetch, clock, signal };
 }
 
+/** What a page's own handler throws is nothing to die of, but for whoever looks after errors. @param {unknown} error */
+export function uncaught(error) {
+  queueMicrotask(() => {
+    throw error;
+  });
+}
+
 /** @param {string} base @param {string} path @param {Record<string, string>} [query] */
 export function address(base, path, query) {
   return `${base.replace(/\/+$/, '')}${path}${query ? `?${new URLSearchParams(query)}` : ''}`;

@@ -1,7 +1,7 @@
 // Tabs of one browser that follow one channel: one leads, that is, polls, and sends the others what it is answered. It
 // holds a Web Lock, so the browser sees to it that there is one leader, and that the next in line takes over when it
-// closes. A leader that is frozen keeps its lock: a visible tab whose question it does not answer takes it away. So
-// does one that hears that the leader is idle.
+// closes. A leader that hangs keeps its lock: a visible tab whose question it does not answer takes it away. So does one
+// that hears that the leader is idle.
 
 /** @import { Answer, State } from './types.js' */
 

@@ -214,6 +214,34 @@ test('an iterator that is ended while it waits ends at once', async () => {
   assert.equal(asked.length, 2);
 });
 
+test('a handler that throws ends nothing, and is heard of', async () => {
+  const thrown = [];
+  const { queueMicrotask: queue } = globalThis;
+  const uncaught = mock.method(globalThis, 'queueMicrotask', (call) =>
+    queue(() => {
+      try {
+        call();
+      } catch (error) {
+        thrown.push(error.message);
+      }
+    }),
+  );
+  const fail = () => {
+    throw new Error('of the page');
+  };
+  const { latest, stop, ended } = subscribed({ onMessages: fail, onState: fail });
+  for (const offset of [1, 2]) {
+    await settled();
+    await latest().answer(batch(offset, 'text'));
+  }
+  uncaught.mock.restore();
+  // Two states, and two batches.
+  assert.deepEqual(thrown, Array(4).fill('of the page'));
+  assert.equal(latest().query.cursor, '7-2');
+  stop.abort();
+  await ended;
+});
+
 test('a signal ends a poll, a pause, and what was never begun', async () => {
   const { asked, latest, clock, stop, ended } = subscribed();
   await settled();

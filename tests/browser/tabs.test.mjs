@@ -117,13 +117,37 @@ for (const [name, start] of Object.entries(sites)) {
         globalThis.batches = subscribe({ base, channel, last: 1 });
         await globalThis.batches.next();
       }, `${channel}-left`);
-      await new Promise((resolve) => setTimeout(resolve, 1500));
+      const held = () => abandoned.evaluate(async () => (await navigator.locks.query()).held.map(({ name }) => name));
+      const leads = async () => (await held()).some((name) => name.endsWith(`=${channel}-left`));
+      assert.ok(await leads());
+      await until('it leads no more', async () => !(await leads()), 3000);
       const other = await openChat(context, `${site.page}/?channel=${channel}-left`);
       await publish(site.api, 'goes on', { channel: `${channel}-left` });
       await shows(other, 'goes on');
       // Taken up again, it goes on where it was.
       const next = await abandoned.evaluate(() => globalThis.batches.next());
       assert.deepEqual(next.value.messages.map(({ message }) => message), ['goes on']);
+    });
+
+    test('a tab begins where it asked to, not where the leader began', async () => {
+      for (const text of ['one', 'two', 'three']) await outside(text);
+      const page = await context.newPage();
+      await page.goto(`${site.page}/?channel=elsewhere`);
+      const first = await page.evaluate(async (channel) => {
+        const { subscribe } = await import('./client.js');
+        const { base } = await import('./config.js');
+        let answered = false;
+        // The leader is answered late, and the other one not before the leader is.
+        const late = async (...asked) => {
+          await new Promise((resolve) => setTimeout(resolve, answered ? 0 : 1000));
+          return fetch(...asked).finally(() => (answered = true));
+        };
+        const later = (...asked) => (answered ? fetch(...asked) : Promise.reject(new TypeError('not yet')));
+        subscribe({ base, channel, fetch: late, onMessages() {} });
+        const { value } = await subscribe({ base, channel, last: 3, fetch: later }).next();
+        return value.messages.map(({ message }) => message);
+      }, channel);
+      assert.deepEqual(first, ['one', 'two', 'three']);
     });
 
     test('hidden tabs follow a visible one, and a tab that is shown leads', { timeout: 120_000 }, async () => {
