@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { oneHold, sites, watchPolls } from './sites.mjs';
+import { noHold, oneHold, sites, watchPolls } from './sites.mjs';
 import {
   hasState, openChat, pageFor, publish, say, shows, startBrowser, startEmulator, startOwnBrowser, startProxy, until,
 } from './support.mjs';
@@ -112,7 +112,7 @@ for (const [name, start] of Object.entries(sites)) {
         assert.equal(await page.evaluate(() => document.visibilityState), 'hidden');
         await outside('still held');
         await until('it is in the title', async () => (await page.title()).startsWith('(1) '));
-        await until('it rests', () => polls.held() === 0, 45_000);
+        await until('it rests', () => noHold(polls), 45_000);
         const begun = performance.now();
         polls.ended.length = 0;
         await outside('seen at a look');

@@ -80,3 +80,10 @@ export async function oneHold(polls, limit) {
   await new Promise((resolve) => setTimeout(resolve, 300));
   assert.equal(polls.held(), 1);
 }
+
+/** Whether no poll is held, and none is a second later: between two holds there is none for a moment. */
+export async function noHold(polls) {
+  if (polls.held() > 0) return false;
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  return polls.held() === 0;
+}
