@@ -10,8 +10,9 @@ use crate::emulator::ROOT;
 use regex::Regex;
 
 /// The modules of the library, each with those that it may name.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("limits", &[]),
+    ("meter", &[]),
     ("clock", &[]),
     ("channel", &["limits"]),
     ("cursor", &["limits"]),

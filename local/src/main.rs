@@ -66,10 +66,10 @@ fn run(flags: &Flags) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let holds_max = limits.holds_max;
-        let (store, bill) = store::open(flags, limits).await?;
+        let (store, meter) = store::open(flags, limits).await?;
         let service = Arc::new(Service::new(store, Clock::System, holds_max));
         let api = Api::new(Arc::clone(&service), flags.wait_max);
-        let router = router::router(flags, api, Arc::new(Metrics::new(Arc::clone(&service), bill)));
+        let router = router::router(flags, api, Arc::new(Metrics::new(Arc::clone(&service), meter)));
         let server = Server::bind(&flags.host, flags.port).await.map_err(|error| {
             let address = format!("{}:{}", flags.host, flags.port);
             Failure::Listen { address, error }

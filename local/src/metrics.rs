@@ -7,9 +7,11 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use pubsub::{api::Code, service::Service};
-
-use crate::store::{Bill, Usage};
+use pubsub::{
+    api::Code,
+    meter::{Meter, Usage},
+    service::Service,
+};
 
 /// How the text of `/metrics` is written.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -18,7 +20,8 @@ pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0
 pub(crate) struct Metrics {
     service: Arc<Service>,
     errors: Family<Error, Counter>,
-    bill: Bill,
+    /// Of a store that costs.
+    meter: Option<Arc<Meter>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,14 +35,14 @@ struct Request {
 }
 
 impl Metrics {
-    pub(crate) fn new(service: Arc<Service>, bill: Bill) -> Self {
+    pub(crate) fn new(service: Arc<Service>, meter: Option<Arc<Meter>>) -> Self {
         let errors = Family::default();
-        Self { service, errors, bill }
+        Self { service, errors, meter }
     }
 
     /// What the store has used since this was last asked.
     pub(crate) fn usage(&self) -> Option<Usage> {
-        self.bill.since_last()
+        self.meter.as_ref().map(|meter| meter.since_last())
     }
 
     /// Counts a problem that was answered.
@@ -67,11 +70,11 @@ impl Metrics {
         counter("published", "Messages published, repeats not counted", stats.published);
         counter("delivered", "Messages in answers", stats.delivered);
         registry.register("errors", "Problems answered", self.errors.clone());
-        let totals = self.bill.totals();
-        if !totals.is_empty() {
+        if let Some(meter) = &self.meter {
             let (requests, units) =
                 (Family::<Request, Counter>::default(), Family::<Request, Counter<f64, AtomicU64>>::default());
-            for (kind, count, used) in totals {
+            for (kind, count, used) in meter.totals() {
+                let kind = kind.as_str();
                 requests.get_or_create(&Request { kind }).inc_by(count);
                 units.get_or_create(&Request { kind }).inc_by(used);
             }

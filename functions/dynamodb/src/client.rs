@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::meter::Meter;
 use aws_sdk_dynamodb::{
     Client as Sdk,
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
@@ -15,6 +14,7 @@ use aws_smithy_http_client::{
     Builder,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
+use pubsub::meter::Meter;
 
 /// A connection that does not come about in this time never will.
 const CONNECT_MAX: Duration = Duration::from_millis(500);

@@ -21,7 +21,6 @@ macro_rules! wrongly {
 mod append;
 mod client;
 mod item;
-mod meter;
 mod next;
 mod read;
 mod requests;
@@ -48,11 +47,8 @@ use pubsub::{
 };
 use tokio::time::timeout;
 
+pub use self::client::{Client, Roots, Settings};
 use self::table::Table;
-pub use self::{
-    client::{Client, Roots, Settings},
-    meter::{Kind, Meter},
-};
 
 /// A whole append, and a whole first look, takes at most this long.
 const ANSWER_MAX: Duration = Duration::from_secs(3);

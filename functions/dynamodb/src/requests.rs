@@ -9,12 +9,11 @@ use aws_sdk_dynamodb::{
         AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
     },
 };
-use pubsub::{channel::Channel, limits::NUMBER_BOUND, message::Key};
+use pubsub::{channel::Channel, limits::NUMBER_BOUND, message::Key, meter::Kind};
 
 use crate::{
     client::Client,
     item::{Head, LogName, Pointer, Slot},
-    meter::Kind,
     table::{Consistency, Moved, Page, Range, Table, TableError, Turn},
 };
 

@@ -9,6 +9,7 @@ use pubsub::{
     channel::Channel,
     clock::Clock,
     message::{Draft, Key, Nick, Text},
+    meter::Meter,
 };
 use tests::{
     local,
@@ -16,7 +17,7 @@ use tests::{
 };
 
 use crate::{
-    Client, DynamoDb, Meter, Roots, Settings,
+    Client, DynamoDb, Roots, Settings,
     item::{Head, LogName, Pointer, Slot},
     simulation::table::SimulatedTable,
     table::{Consistency, Moved, Range, Table, Turn},

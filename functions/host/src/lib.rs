@@ -8,7 +8,7 @@ mod event;
 use std::{convert::Infallible, env, panic::AssertUnwindSafe, process::ExitCode, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use dynamodb::{Client, DynamoDb, Meter, Roots, Settings};
+use dynamodb::{Client, DynamoDb, Roots, Settings};
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Response, header::X_CONTENT_TYPE_OPTIONS};
 use lambda_http::{Adapter, Body, Request, Service};
@@ -17,6 +17,7 @@ use pubsub::{
     api::{self, Api, Code, Problem, Report},
     clock::{self, Clock, millis},
     limits::{self, InvalidSetting, Limits},
+    meter::{Meter, Usage},
     service::Service as Pubsub,
 };
 use serde_json::Value;
@@ -142,7 +143,7 @@ impl Host {
     fn finish(&self, response: Response<Bytes>, id: &str, begun: Instant) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         let report: Report = parts.extensions.remove().unwrap_or_default();
-        let (requests, read_units, write_units) = self.meter.since_last();
+        let Usage { requests, read_units, write_units } = self.meter.since_last();
         tracing::info!(
             id,
             route = if self.half == Half::Publish { "/pub" } else { "/sub" },

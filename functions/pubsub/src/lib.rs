@@ -21,7 +21,7 @@
 //!
 //! # Who may know whom
 //!
-//! `limits` and `clock` know nobody; the values (`channel`, `message`, `cursor`, `batch`) know `limits`;
+//! `limits`, `clock` and `meter` know nobody; the values (`channel`, `message`, `cursor`, `batch`) know `limits`;
 //! `store` knows the values; `memory` and `follow` know all of these; `service` knows no store but the
 //! trait; `api` knows `service` and is the only module that knows a status code. A test holds these.
 
@@ -34,5 +34,6 @@ pub mod follow;
 pub mod limits;
 pub mod memory;
 pub mod message;
+pub mod meter;
 pub mod service;
 pub mod store;

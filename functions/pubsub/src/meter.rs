@@ -1,8 +1,8 @@
-//! What the table was asked, and what that costs.
+//! What a store that costs money has asked of its table.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The kinds of requests.
+/// The kinds of requests to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// An offset is given out: `UpdateItem` on a head.
@@ -43,6 +43,17 @@ impl Kind {
     }
 }
 
+/// Requests to a table, and the capacity units that they used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usage {
+    /// Requests of all kinds.
+    pub requests: u64,
+    /// Units of reads.
+    pub read_units: f64,
+    /// Units of writes.
+    pub write_units: f64,
+}
+
 /// Counts requests and capacity units by kind, since the process began.
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -55,7 +66,7 @@ pub struct Meter {
 
 impl Meter {
     /// Counts one request that was sent, and what it used.
-    pub(crate) fn count(&self, kind: Kind, units: f64) {
+    pub fn count(&self, kind: Kind, units: f64) {
         // Units are multiples of a half, and few.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let halves = (units * 2.0).round() as u64;
@@ -70,10 +81,10 @@ impl Meter {
         if kind.writes() { writes } else { reads }.fetch_add(halves, Relaxed);
     }
 
-    /// Requests, read units and write units since this was last asked: the sum of all answers is the bill.
-    pub fn since_last(&self) -> (u64, f64, f64) {
+    /// What was used since this was last asked: the sum of all answers is the bill.
+    pub fn since_last(&self) -> Usage {
         let [requests, reads, writes] = self.untold.each_ref().map(|untold| untold.swap(0, Relaxed));
-        (requests, units(reads), units(writes))
+        Usage { requests, read_units: units(reads), write_units: units(writes) }
     }
 
     /// Each kind with its requests and units.
