@@ -52,7 +52,8 @@ impl Noting {
             }
             _ => None,
         };
-        Publish { text: text.to_owned(), key: key.map(str::to_owned), begun, ended: self.elapsed(), id }
+        let (ended, kept) = (self.elapsed(), Duration::MAX);
+        Publish { text: text.to_owned(), key: key.map(str::to_owned), begun, ended, id, kept }
     }
 
     /// Polls once; nothing if there was no answer. `query` says where to begin, such as `cursor=earliest`.
@@ -71,7 +72,19 @@ impl Noting {
             messages: answer["messages"].as_array().expect("messages").iter().map(message).collect(),
             cursor: cursor(&answer["cursor"]),
             missed: answer["missed"].as_bool().expect("missed"),
+            held: !query.contains("wait=0"),
+            kept: Duration::MAX,
+            trouble: Duration::ZERO,
         })
+    }
+
+    /// What a bare poll is answered with: a message's id and text.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) async fn next_message(&self) -> (Cursor, String) {
+        let answer =
+            self.http.get(format!("{}/sub?channel={}", self.base, self.channel)).send().await.expect("an answer");
+        let answer: Value = serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON");
+        (cursor(&answer["id"]), answer["message"].as_str().expect("text").to_owned())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
@@ -19,35 +19,69 @@ use pubsub::{
     memory::Memory,
     message::{Draft, Key, Text},
     service::{Refusal, Service, Stats, Wanted},
-    store::{Appended, Reply, Start, Store, StoreError},
+    store::{Appended, Reply, Start, Store, StoreError, Tail},
 };
 use tokio::{task::yield_now, time::sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
 const ANY: Wanted = Wanted::Batch(Limit::MAX);
 
-/// A memory store that counts how it is read, and fails when it is told to.
+/// A memory store that counts how it is read. When it is told to, it fails, its tails hear nothing, and appends take
+/// a second.
 struct Counted {
-    memory: Memory,
+    memory: Mutex<Arc<Memory>>,
     reads: AtomicUsize,
-    nexts: AtomicUsize,
+    tails: AtomicUsize,
     failing: AtomicUsize,
 }
 
 impl Store for Counted {
     fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended> {
-        self.memory.append(channel, draft, key)
+        Box::pin(async move {
+            if self.failing.load(Relaxed) > 0 {
+                sleep(SECOND).await;
+            }
+            self.memory().append(channel, draft, key).await
+        })
     }
     fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Reply<'a, Batch> {
         self.reads.fetch_add(1, Relaxed);
         if self.failing.load(Relaxed) > 0 {
             return Box::pin(async { Err(StoreError::NoAnswer) });
         }
-        self.memory.read(channel, start, limit)
+        let memory = self.memory();
+        Box::pin(async move { memory.read(channel, start, limit).await })
     }
-    fn next<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Reply<'a, Batch> {
-        self.nexts.fetch_add(1, Relaxed);
-        self.memory.next(channel, after)
+    fn tail<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Box<dyn Tail + 'a> {
+        self.tails.fetch_add(1, Relaxed);
+        Box::new(CutTail { store: self, memory: self.memory(), channel, at: after })
+    }
+}
+
+impl Counted {
+    fn memory(&self) -> Arc<Memory> {
+        Arc::clone(&self.memory.lock().unwrap())
+    }
+}
+
+/// A tail that hears nothing while its store fails, nor anything of a log that comes after its own.
+struct CutTail<'a> {
+    store: &'a Counted,
+    memory: Arc<Memory>,
+    channel: &'a Channel,
+    at: Cursor,
+}
+
+impl Tail for CutTail<'_> {
+    fn next(&mut self) -> Reply<'_, Batch> {
+        Box::pin(async {
+            while self.store.failing.load(Relaxed) > 0 {
+                sleep(SECOND / 4).await;
+            }
+            let batch = self.memory.tail(self.channel, self.at).next().await?;
+            self.at = batch.cursor();
+            Ok(batch)
+        })
     }
 }
 
@@ -65,8 +99,8 @@ fn bench() -> Bench {
 fn bench_with(limits: Limits) -> Bench {
     let holds_max = limits.holds_max;
     let clock = Clock::starting_at(1_000_000_000_000);
-    let memory = Memory::new(clock.clone(), 86_400 * SECOND, limits);
-    let store = Counted { memory, reads: 0.into(), nexts: 0.into(), failing: 0.into() };
+    let memory = Mutex::new(Arc::new(Memory::new(clock.clone(), 86_400 * SECOND, limits)));
+    let store = Counted { memory, reads: 0.into(), tails: 0.into(), failing: 0.into() };
     let store = Arc::new(store);
     let service = Arc::new(Service::new(Arc::clone(&store) as Arc<dyn Store>, clock.clone(), holds_max));
     Bench { service, store, clock, channel: Channel::default() }
@@ -88,6 +122,12 @@ impl Bench {
         let holds = (0..count).map(|_| tokio::spawn(self.hold(start, ANY))).collect();
         settle().await;
         holds
+    }
+
+    /// The log is lost, as when a table is made anew.
+    fn lose(&self) {
+        let memory = Memory::new(self.clock.clone(), 86_400 * SECOND, Limits::default());
+        *self.store.memory.lock().unwrap() = Arc::new(memory);
     }
 
     fn stats(&self) -> Stats {
@@ -143,7 +183,7 @@ async fn a_herd_shares_one_follower_one_batch_and_one_encoding() {
     let bench = bench();
     let herd = bench.holds(1000, Start::Latest).await;
     assert_eq!((bench.stats().holds, bench.stats().followers), (1000, 1));
-    assert_eq!(bench.store.nexts.load(Relaxed), 1);
+    assert_eq!(bench.store.tails.load(Relaxed), 1);
     bench.publish("hi").await;
     let mut encodings = Vec::new();
     for held in herd {
@@ -309,16 +349,77 @@ async fn a_hold_outlives_an_outage_and_a_first_look_does_not() {
     let refused = bench.hold(Start::Latest, ANY).await;
     assert_eq!(refused.unwrap_err(), Refusal::Store(StoreError::NoAnswer));
 
-    // A reader of another log replaces the follower, and the hold must read for itself.
-    bench.store.failing.store(0, Relaxed);
-    let other = bench.hold(Start::After(Cursor::new(5, 5)), Wanted::Batch(Limit::ONE)).await.unwrap();
-    assert!(other.missed());
-    bench.store.failing.store(1, Relaxed);
     sleep(5 * SECOND).await;
     assert!(!held.is_finished());
     bench.store.failing.store(0, Relaxed);
     bench.publish("two").await;
     assert_eq!(texts(&held.await.unwrap().unwrap()), ["two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_another_log_replaces_the_follower_and_its_holds_read() {
+    let bench = bench();
+    let id = bench.publish("old").await;
+    let held = bench.holds(2, Start::After(id)).await;
+    bench.lose();
+    bench.clock.advance(SECOND);
+    let other = bench.publish("new").await;
+    assert_ne!(other.epoch(), id.epoch());
+    bench.reads();
+    let reader = bench.holds(1, Start::Latest).await;
+    settle().await;
+    assert_eq!(bench.stats().followers, 1, "there is one follower, of the new log");
+    for held in held {
+        let batch = held.await.unwrap().unwrap();
+        assert!(batch.missed() && texts(&batch) == ["new"], "{batch:?}");
+    }
+    assert_eq!(bench.reads(), 3, "the reader and each of the two holds");
+    bench.publish("newer").await;
+    for held in reader {
+        assert_eq!(texts(&held.await.unwrap().unwrap()), ["newer"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_nobody_looked_for_is_not_answered_empty() {
+    let bench = bench();
+    let id = bench.publish("one").await;
+    let _held = bench.holds(1, Start::After(id)).await;
+    // This process is cut off; a neighbour publishes; then somebody polls here, with a follower that looked just now.
+    bench.store.failing.store(1, Relaxed);
+    bench.publish("two").await;
+    let refused = bench.hold(Start::After(id), ANY).await;
+    assert_eq!(refused.unwrap_err(), Refusal::Store(StoreError::NoAnswer));
+    // Whoever comes now, long after the last look that succeeded, is told at once.
+    let begun = clock::now();
+    let refused = bench.hold(Start::After(id), ANY).await;
+    assert_eq!(refused.unwrap_err(), Refusal::Store(StoreError::NoAnswer));
+    assert_eq!(clock::now(), begun);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_of_any_length_in_which_somebody_looked_is_answered_empty() {
+    let bench = bench();
+    let id = bench.publish("one").await;
+    let _held = bench.holds(1, Start::After(id)).await;
+    for ms in [1, 100, 900, 1_000, 1_100, 2_500, 25_000] {
+        sleep(Duration::from_millis(130)).await;
+        let until = clock::now() + Duration::from_millis(ms);
+        let batch = bench.service.subscribe(&bench.channel, Start::After(id), ANY, until).await.unwrap();
+        assert!(batch.is_empty() && batch.cursor() == id, "{ms}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_goes_on_when_its_client_leaves() {
+    let bench = bench();
+    bench.store.failing.store(1, Relaxed);
+    let left = tokio::time::timeout(SECOND / 10, bench.publish("one")).await;
+    assert!(left.is_err(), "the client leaves before the answer");
+    bench.store.failing.store(0, Relaxed);
+    sleep(SECOND).await;
+    let batch = bench.hold(Start::Earliest, ANY).await.unwrap();
+    assert_eq!((texts(&batch), bench.stats().published), (vec!["one"], 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::{client::Noting, emulator::Emulator};
-use tests::checker::{Chain, History, Rules, check};
+use pubsub::cursor::Cursor;
+use tests::checker::{Begin, Chain, History, Rules, check};
 use tokio::{task::JoinSet, time::timeout};
 
 const PUBLISHERS: usize = 8;
@@ -23,9 +24,14 @@ async fn publisher(client: Noting, number: usize) -> History {
 }
 
 /// Polls until it has the last message, breaking every few polls off after a random while.
-async fn subscriber(client: Noting, start: &'static str, mut random: u64) -> History {
-    let mut chain = Chain { start: None, polls: vec![] };
-    let mut query = format!("cursor={start}");
+async fn subscriber(client: Noting, start: Begin, mut random: u64) -> History {
+    let mut chain = Chain { start, polls: vec![] };
+    let mut query = match start {
+        Begin::After(cursor) => format!("cursor={cursor}"),
+        Begin::Latest => "cursor=latest".to_owned(),
+        Begin::Last(count) => format!("last={count}"),
+        Begin::Earliest => "cursor=earliest".to_owned(),
+    };
     loop {
         // Xorshift: any sequence does, as long as it is another one for each subscriber.
         random ^= random << 13;
@@ -50,7 +56,9 @@ async fn a_client_that_passes_its_cursor_back_misses_nothing_and_repeats_nothing
     let emulator = Emulator::start(&[]).await;
     let client = Noting::new(&emulator.base, "log");
     let mut tasks = JoinSet::new();
-    for (number, start) in ["earliest", "earliest", "0-0", "latest"].into_iter().enumerate() {
+    for (number, start) in
+        [Begin::Earliest, Begin::Last(1), Begin::After(Cursor::ORIGIN), Begin::Latest].into_iter().enumerate()
+    {
         tasks.spawn(subscriber(client.clone(), start, 0x9E37_79B9_7F4A_7C15 ^ (number as u64)));
     }
     let mut publishers = JoinSet::new();
@@ -75,6 +83,7 @@ async fn a_client_that_passes_its_cursor_back_misses_nothing_and_repeats_nothing
         audit: Some((Duration::MAX, audit)),
         publishes: histories.iter().flat_map(|history| history.publishes.clone()).collect(),
         chains: histories.into_iter().flat_map(|history| history.chains).collect(),
+        ..History::default()
     };
     assert_eq!(check(&history, Rules::default()), Ok(()));
     assert!(history.publishes.iter().all(|publish| publish.id.is_some()));

@@ -8,6 +8,8 @@
     reason = "a test that can't go on says so"
 )]
 
+#[cfg(feature = "dynamodb")]
+mod adversary;
 mod architecture;
 mod client;
 mod crowd;

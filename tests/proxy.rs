@@ -63,6 +63,8 @@ struct State {
     counts: HashMap<Kind, u64>,
     /// What the next requests of a kind meet.
     cuts: HashMap<Kind, VecDeque<Cut>>,
+    /// Whether nothing gets through at all.
+    down: bool,
 }
 
 /// The connection is to be closed without an answer.
@@ -91,6 +93,11 @@ impl Proxy {
     /// Cuts the next request of a kind; called again, the one after that.
     pub(crate) fn cut(&self, kind: Kind, cut: Cut) {
         self.shared.state.lock().unwrap().cuts.entry(kind).or_default().push_back(cut);
+    }
+
+    /// From now on nothing gets through, or everything again.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.shared.state.lock().unwrap().down = down;
     }
 
     /// Breaks all connections that there are.
@@ -131,7 +138,8 @@ impl Shared {
         let cut = {
             let mut state = self.state.lock().unwrap();
             *state.counts.entry(kind).or_default() += 1;
-            state.cuts.get_mut(&kind).and_then(VecDeque::pop_front)
+            let down = state.down.then_some(Cut::Stall);
+            down.or_else(|| state.cuts.get_mut(&kind).and_then(VecDeque::pop_front))
         };
         let forward = self.http.post(&self.upstream).headers(parts.headers).body(body);
         match cut {

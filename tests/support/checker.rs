@@ -1,11 +1,17 @@
 //! What a history of publishes and polls must be, whoever kept the log and however they were asked.
 //!
-//! A history is what clients saw of one channel: each publish with its answer, and each subscriber's chain of polls.
-//! It is checked for the promises that `pubsub::store` makes. Texts are unlike each other, so that a text names its
-//! message.
+//! A history is what clients saw of one channel: each publish with its answer, and each subscriber's chain of polls. It
+//! is checked for the promises that `pubsub::store` makes. Texts are unlike each other, so that a text names its message.
+//! A simulation knows more than clients do, and says it: when each slot was written, when the log was lost, and how long
+//! a poll's process was disturbed.
+
+mod beginning;
+mod progress;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Bound,
     time::Duration,
 };
@@ -25,6 +31,8 @@ pub struct Publish {
     pub ended: Duration,
     /// Where it stands, if it was answered 200.
     pub id: Option<Cursor>,
+    /// For how long it is kept.
+    pub kept: Duration,
 }
 
 /// One answered poll.
@@ -40,15 +48,45 @@ pub struct Poll {
     pub cursor: Cursor,
     /// Whether messages were missed.
     pub missed: bool,
+    /// Whether it may wait.
+    pub held: bool,
+    /// For how long messages are kept, as far as its process knows.
+    pub kept: Duration,
+    /// For how long, while it lasted, something went wrong between its process and the table.
+    pub trouble: Duration,
+}
+
+/// Where a chain begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// After a cursor.
+    After(Cursor),
+    /// At the end, as a bare poll does too.
+    Latest,
+    /// So many messages before the end.
+    Last(usize),
+    /// At the oldest message retained.
+    Earliest,
 }
 
 /// Polls of one subscriber, each with the cursor of the one before.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    /// Where the first poll began; nothing where only the server knows, as with `latest`.
-    pub start: Option<Cursor>,
+    /// Where the first poll began.
+    pub start: Begin,
     /// The polls.
     pub polls: Vec<Poll>,
+}
+
+/// Messages before a position, as somebody was told who asked for the newest of them.
+#[derive(Clone, Debug)]
+pub struct Glimpse {
+    /// The position.
+    pub before: Cursor,
+    /// How many were asked for.
+    pub limit: usize,
+    /// The answer; its cursor is the position.
+    pub poll: Poll,
 }
 
 /// What happened on one channel.
@@ -58,25 +96,29 @@ pub struct History {
     pub publishes: Vec<Publish>,
     /// All subscribers.
     pub chains: Vec<Chain>,
+    /// All looks back.
+    pub glimpses: Vec<Glimpse>,
+    /// When the log was lost.
+    pub losses: Vec<Duration>,
+    /// When each slot was written, if that is known.
+    pub written: Option<BTreeMap<(u64, u64), Duration>>,
+    /// Slots that this version can't read: whoever asks for what came last is not given what stands below.
+    pub unreadable: BTreeSet<(u64, u64)>,
     /// Everything that was there in the end, and when that was.
     pub audit: Option<(Duration, Vec<(Cursor, String)>)>,
 }
 
 /// How strict to be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Rules {
-    /// For how long after its answer a message may stay unseen: zero unless publishers crash and stores fail.
+    /// For how long a message may stay unseen by somebody who holds: zero unless publishers crash and stores fail.
     pub patience: Duration,
-    /// For how long messages are kept.
-    pub retention: Duration,
+    /// And by somebody who only looks.
+    pub patience_of_looks: Duration,
+    /// How long a poll may take to notice that its log was lost and another one has begun.
+    pub patience_of_losses: Duration,
     /// How far clocks are apart.
     pub skew: Duration,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self { patience: Duration::ZERO, retention: Duration::MAX, skew: Duration::ZERO }
-    }
 }
 
 /// Checks a history, and says everything that is wrong with it.
@@ -85,30 +127,65 @@ impl Default for Rules {
 /// One sentence for each fault.
 pub fn check(history: &History, rules: Rules) -> Result<(), Vec<String>> {
     let mut faults = Vec::new();
-    let log = one_order(history, &mut faults);
+    let log = one_order(history, rules, &mut faults);
     publishes_stand_in_their_order(history, &mut faults);
-    once_per_key(history, &log, &mut faults);
+    once_per_key(history, rules, &mut faults);
+    let acknowledged = acknowledged(history);
     for (number, chain) in history.chains.iter().enumerate() {
         let mut fault = |what: String| faults.push(format!("subscriber {number}: {what}"));
         nothing_skipped(chain, &log, &mut fault);
-        published_is_there(chain, &history.publishes, rules, &mut fault);
-        missed_for_a_reason(chain, &history.publishes, rules, &mut fault);
+        beginning::nothing_passed(chain, history, &acknowledged, rules, &mut fault);
+        progress::published_is_there(chain, history, &acknowledged, rules, &mut fault);
+        missed_for_a_reason(chain, history, &acknowledged, rules, &mut fault);
     }
-    durable(history, rules, &mut faults);
+    for glimpse in &history.glimpses {
+        beginning::nothing_overlooked(glimpse, history, &log, &acknowledged, rules, &mut |what| faults.push(what));
+    }
+    durable(history, &acknowledged, rules, &mut faults);
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 /// Every message that anybody knows of, by epoch and offset.
 type Log = BTreeMap<(u64, u64), String>;
 
+/// Messages that were acknowledged, by their place: sent for the first time when they `begun`, and acknowledged for the
+/// first time when they `ended`.
+type Acknowledged = BTreeMap<(u64, u64), Publish>;
+
 fn place(cursor: Cursor) -> (u64, u64) {
     (cursor.epoch(), cursor.offset())
 }
 
-/// Whoever knows of a place knows of the same message there, and no message stands in two.
-fn one_order(history: &History, faults: &mut Vec<String>) -> Log {
+fn acknowledged(history: &History) -> Acknowledged {
+    let mut first_sent = HashMap::new();
+    for publish in &history.publishes {
+        let first = first_sent.entry(&publish.text).or_insert(publish.begun);
+        *first = publish.begun.min(*first);
+    }
+    let mut acknowledged = Acknowledged::new();
+    for publish in &history.publishes {
+        if let Some(id) = publish.id {
+            let begun = first_sent[&publish.text];
+            let first = acknowledged.entry(place(id)).or_insert_with(|| Publish { begun, ..publish.clone() });
+            first.ended = first.ended.min(publish.ended);
+        }
+    }
+    acknowledged
+}
+
+impl Publish {
+    /// Whether it was still kept when a poll was answered, whatever clocks say.
+    fn retained_at(&self, poll: &Poll, rules: Rules) -> bool {
+        self.begun.saturating_add(self.kept.min(poll.kept)) > poll.ended + rules.skew
+    }
+}
+
+/// Whoever knows of a place knows of the same message there, and no message stands in two, unless it was published again
+/// when the first of them had expired.
+fn one_order(history: &History, rules: Rules, faults: &mut Vec<String>) -> Log {
     let acknowledged = history.publishes.iter().filter_map(|publish| Some((publish.id?, &publish.text)));
     let polls = history.chains.iter().flat_map(|chain| &chain.polls);
+    let polls = polls.chain(history.glimpses.iter().map(|glimpse| &glimpse.poll));
     let delivered = polls.flat_map(|poll| &poll.messages).map(|(id, text)| (*id, text));
     let mut log = Log::new();
     let mut places = HashMap::new();
@@ -118,11 +195,19 @@ fn one_order(history: &History, faults: &mut Vec<String>) -> Log {
             faults.push(format!("at {id} stands both {known:?} and {text:?}"));
         }
         let first = *places.entry(text).or_insert(id);
-        if first != id {
+        if first != id && !outlived(history, text, rules) {
             faults.push(format!("{text:?} stands both at {first} and at {id}"));
         }
     }
     log
+}
+
+/// Whether a message was tried over a longer time than it is kept.
+fn outlived(history: &History, text: &str, rules: Rules) -> bool {
+    let tries = || history.publishes.iter().filter(|publish| publish.text == text);
+    let span = tries().map(|publish| publish.ended).max().zip(tries().map(|publish| publish.begun).min());
+    let kept = tries().map(|publish| publish.kept).min();
+    span.zip(kept).is_some_and(|((ended, begun), kept)| ended - begun + rules.skew >= kept)
 }
 
 /// A publish that begins after another one was answered stands after it. A repeat counts from its first try.
@@ -150,28 +235,27 @@ fn publishes_stand_in_their_order(history: &History, faults: &mut Vec<String>) {
     }
 }
 
-/// A key names one message, at one place.
-fn once_per_key(history: &History, log: &Log, faults: &mut Vec<String>) {
-    let mut answers: HashMap<&str, Cursor> = HashMap::new();
-    for publish in &history.publishes {
-        if let (Some(key), Some(id)) = (&publish.key, publish.id) {
-            let first = *answers.entry(key).or_insert(id);
-            if first != id {
-                faults.push(format!("the key {key:?} was answered {first} and {id}"));
+/// While its message is kept a key names one message, at one place.
+fn once_per_key(history: &History, rules: Rules, faults: &mut Vec<String>) {
+    let mut answers: HashMap<&str, Vec<&Publish>> = HashMap::new();
+    for publish in history.publishes.iter().filter(|publish| publish.id.is_some()) {
+        if let Some(key) = &publish.key {
+            let earlier = answers.entry(key).or_default();
+            let kept = |other: &&Publish| {
+                let lost = history.losses.iter().any(|loss| (other.ended..=publish.begun).contains(loss));
+                other.begun.saturating_add(other.kept) > publish.ended + rules.skew && !lost
+            };
+            if let Some(other) = earlier.iter().find(|other| other.id != publish.id && kept(other)) {
+                faults.push(format!("the key {key:?} was answered {:?} and {:?}", other.id, publish.id));
             }
-        }
-    }
-    let mut texts = HashSet::new();
-    for text in log.values() {
-        if !texts.insert(text) {
-            faults.push(format!("{text:?} was published twice"));
+            earlier.push(publish);
         }
     }
 }
 
 /// A chain has every known message between where it began and where it ends, once and in order.
 fn nothing_skipped(chain: &Chain, log: &Log, fault: &mut impl FnMut(String)) {
-    let mut stands = chain.start;
+    let mut stands = chain.start.cursor();
     for poll in &chain.polls {
         let delivered: Vec<_> = poll.messages.iter().map(|(id, text)| (place(*id), text)).collect();
         let first_delivered = delivered.first().map(|((epoch, offset), _)| (*epoch, offset.saturating_sub(1)));
@@ -201,123 +285,59 @@ fn nothing_skipped(chain: &Chain, log: &Log, fault: &mut impl FnMut(String)) {
     }
 }
 
-/// A poll that begins after a publish was answered is not answered empty while that message is still to come.
-fn published_is_there(chain: &Chain, publishes: &[Publish], rules: Rules, fault: &mut impl FnMut(String)) {
-    let mut acknowledged: Vec<_> = publishes.iter().filter_map(|publish| Some((publish.ended, publish.id?))).collect();
-    acknowledged.sort_by_key(|(ended, _)| *ended);
-    for poll in chain.polls.iter().filter(|poll| poll.messages.is_empty() && !poll.missed) {
-        let known = acknowledged.iter().take_while(|(ended, _)| *ended + rules.patience < poll.begun);
-        let ahead = |id: &Cursor| id.epoch() == poll.cursor.epoch() && id.offset() > poll.cursor.offset();
-        if let Some((_, id)) = known.into_iter().find(|(_, id)| ahead(id)) {
-            fault(format!("was answered empty at {} though {id} had been published", poll.cursor));
-        }
-    }
-}
-
-/// In one log, something is missed only when something that was there may have expired.
-fn missed_for_a_reason(chain: &Chain, publishes: &[Publish], rules: Rules, fault: &mut impl FnMut(String)) {
-    let mut stands = chain.start;
+/// In one log something is missed only when something that was there may have expired; and whoever is told so is given
+/// all that is still there.
+fn missed_for_a_reason(
+    chain: &Chain,
+    history: &History,
+    acknowledged: &Acknowledged,
+    rules: Rules,
+    fault: &mut impl FnMut(String),
+) {
+    let mut stands = chain.start.cursor();
     for poll in &chain.polls {
-        let one_log = stands.is_some_and(|cursor| cursor.epoch() == poll.cursor.epoch());
-        let expired = poll.ended.saturating_sub(rules.retention.saturating_sub(rules.skew));
-        if poll.missed && one_log && !publishes.iter().any(|publish| publish.begun < expired) {
-            fault(format!("was told that it missed something at {}, and nothing had expired", poll.cursor));
+        let one_log = stands.filter(|cursor| cursor.epoch() == poll.cursor.epoch());
+        if poll.missed && stands.is_none() && !poll.held {
+            fault(format!("began at {} and was told that it missed something", poll.cursor));
+        } else if poll.missed {
+            // By the shortest time that anybody keeps messages for: a publisher's clock may be off, or set to another one.
+            let may_be_gone = |publish: &Publish| {
+                publish.begun.saturating_add(publish.kept.min(poll.kept)) <= poll.ended + rules.skew
+            };
+            if one_log.is_some() && !history.publishes.iter().any(may_be_gone) {
+                fault(format!("was told that it missed something at {}, and nothing had expired", poll.cursor));
+            }
+            let to = poll.messages.first().map_or(place(poll.cursor), |(id, _)| (id.epoch(), id.offset() - 1));
+            let from = one_log.map_or((poll.cursor.epoch(), 0), place);
+            let mut passed = acknowledged.range((Bound::Excluded(from), Bound::Included(to.max(from))));
+            let there = |publish: &Publish| publish.ended < poll.begun && publish.retained_at(poll, rules);
+            if let Some((place, _)) = passed.find(|(_, publish)| there(publish)) {
+                fault(format!("was told that it missed something at {}, and was not given {place:?}", poll.cursor));
+            }
         }
         stands = Some(poll.cursor);
     }
 }
 
 /// What was answered is there in the end, unless it has expired or its log was lost.
-fn durable(history: &History, rules: Rules, faults: &mut Vec<String>) {
+fn durable(history: &History, acknowledged: &Acknowledged, rules: Rules, faults: &mut Vec<String>) {
     let Some((at, audit)) = &history.audit else { return };
-    let there: HashSet<_> = audit.iter().map(|(id, _)| *id).collect();
-    let epoch = audit.last().map(|(id, _)| id.epoch());
-    let expired = at.saturating_sub(rules.retention.saturating_sub(rules.skew));
-    for publish in &history.publishes {
-        if let Some(id) = publish.id
-            && Some(id.epoch()) == epoch
-            && publish.begun > expired
-            && !there.contains(&id)
-        {
-            faults.push(format!("{:?} was answered {id} and is not there", publish.text));
+    let there: HashSet<_> = audit.iter().map(|(id, _)| place(*id)).collect();
+    let Some((epoch, _)) = there.iter().max() else { return };
+    for (place, publish) in acknowledged.range((*epoch, 0)..=(*epoch, u64::MAX)) {
+        let kept = publish.begun.saturating_add(publish.kept) > at.saturating_add(rules.skew);
+        if kept && publish.ended < *at && !there.contains(place) {
+            faults.push(format!("{:?} was answered {place:?} and is not there", publish.text));
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ms(number: u64) -> Duration {
-        Duration::from_millis(number)
-    }
-
-    fn at(offset: u64) -> Cursor {
-        Cursor::new(7, offset)
-    }
-
-    fn publish(text: &str, offset: u64) -> Publish {
-        let id = Some(at(offset));
-        Publish { text: text.to_owned(), key: None, begun: ms(10 * offset), ended: ms(10 * offset + 5), id }
-    }
-
-    fn poll(begun: u64, messages: &[(u64, &str)], cursor: u64) -> Poll {
-        let messages = messages.iter().map(|(offset, text)| (at(*offset), (*text).to_owned())).collect();
-        Poll { begun: ms(begun), ended: ms(begun + 1), messages, cursor: at(cursor), missed: false }
-    }
-
-    /// Three messages, and a subscriber who got all of them.
-    fn good() -> History {
-        let polls = vec![poll(0, &[(1, "a"), (2, "b")], 2), poll(50, &[(3, "c")], 4), poll(60, &[], 4)];
-        History {
-            publishes: vec![publish("a", 1), publish("b", 2), publish("c", 3)],
-            chains: vec![Chain { start: Some(at(0)), polls }],
-            audit: Some((ms(70), vec![(at(1), "a".into()), (at(2), "b".into()), (at(3), "c".into())])),
+impl Begin {
+    /// The cursor that it begins with, if there is one.
+    fn cursor(self) -> Option<Cursor> {
+        match self {
+            Self::After(cursor) => Some(cursor),
+            Self::Latest | Self::Last(_) | Self::Earliest => None,
         }
-    }
-
-    /// A good history, spoiled, has faults, the first of which says this.
-    fn spoiled(spoil: impl FnOnce(&mut History), says: &str) {
-        let mut history = good();
-        spoil(&mut history);
-        let faults = check(&history, Rules::default()).expect_err(says);
-        assert!(faults.iter().any(|fault| fault.contains(says)), "{faults:?}");
-    }
-
-    #[test]
-    fn a_good_history_has_no_fault() {
-        assert_eq!(check(&good(), Rules::default()), Ok(()));
-    }
-
-    #[test]
-    fn every_kind_of_fault_is_found() {
-        spoiled(|h| h.chains[0].polls[0].messages.truncate(1), "and not");
-        spoiled(|h| h.chains[0].polls[1].messages.insert(0, (at(2), "b".into())), "and not");
-        spoiled(|h| h.chains[0].polls[0].messages.reverse(), "and not");
-        spoiled(|h| h.chains[0].polls[1].messages[0].1 = "d".into(), "stands both");
-        spoiled(|h| h.chains[0].polls[1].messages.push((at(4), "a".into())), "stands both at 7-1 and at 7-4");
-        spoiled(|h| h.chains[0].polls[1] = poll(50, &[], 2), "was answered empty at 7-2 though 7-3");
-        spoiled(|h| h.chains[0].polls[2].cursor = at(3), "went back to 7-3");
-        spoiled(|h| h.chains[0].polls[2].cursor = Cursor::new(8, 0), "was not told");
-        spoiled(|h| h.publishes.push(publish("d", 4)), "and not");
-        spoiled(|h| h.publishes[0].begun = ms(40), "\"a\" began after \"b\" was answered, and stands below");
-        spoiled(|h| h.audit.as_mut().unwrap().1.truncate(2), "\"c\" was answered 7-3 and is not there");
-        spoiled(|h| h.chains[0].polls[1].missed = true, "nothing had expired");
-        spoiled(
-            |h| {
-                for publish in &mut h.publishes[..2] {
-                    publish.key = Some("k".into());
-                }
-            },
-            "the key \"k\" was answered 7-1 and 7-2",
-        );
-    }
-
-    #[test]
-    fn what_has_expired_may_be_missing_when_it_is_said_to_be_missed() {
-        let mut history = good();
-        history.chains[0].polls[0] = Poll { missed: true, ..poll(40, &[(2, "b")], 2) };
-        let rules = Rules { retention: ms(25), ..Rules::default() };
-        assert_eq!(check(&history, rules), Ok(()));
     }
 }

@@ -42,6 +42,8 @@ macro_rules! store_suite {
             channels_have_nothing_to_do_with_each_other
             whoever_waits_is_told_of_news
             whoever_waits_is_told_what_it_missed
+            a_tail_goes_on_where_it_was
+            a_tail_says_that_it_looked
             a_wait_can_be_dropped
         }
     };
@@ -69,6 +71,18 @@ impl Bench {
 
     async fn read(&self, start: Start) -> Batch {
         self.store.read(&Channel::default(), start, Limit::MAX).await.expect("read")
+    }
+
+    /// What comes after a cursor, as soon as there is something.
+    async fn news(&self, after: Cursor) -> Batch {
+        let channel = Channel::default();
+        let mut tail = self.store.tail(&channel, after);
+        loop {
+            let batch = tail.next().await.expect("a look");
+            if !batch.is_empty() {
+                return batch;
+            }
+        }
     }
 
     async fn look(&self, cursor: Cursor) -> (Vec<String>, Cursor, bool) {
@@ -226,10 +240,7 @@ mod items {
 
     pub async fn a_long_silence_misses_nothing_that_was_read(bench: Bench) {
         let first = bench.append("a").await;
-        let waits = async {
-            let next = bench.store.next(&Channel::default(), first).await.expect("news");
-            told(&next)
-        };
+        let waits = async { told(&bench.news(first).await) };
         let later = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             bench.clock.advance(30 * HOUR);
@@ -261,37 +272,66 @@ mod items {
     }
 
     pub async fn whoever_waits_is_told_of_news(bench: Bench) {
-        let channel = Channel::default();
         let later = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             bench.append("a").await
         };
-        let (batch, first) = tokio::join!(bench.store.next(&channel, Cursor::ORIGIN), later);
-        let batch = batch.expect("news");
+        let (batch, first) = tokio::join!(bench.news(Cursor::ORIGIN), later);
         assert_eq!((batch.after(), told(&batch)), (Cursor::ORIGIN, (strings(&["a"]), first, false)));
-        let (batch, second) = tokio::join!(bench.store.next(&channel, first), bench.append("b"));
-        let batch = batch.expect("news");
+        let (batch, second) = tokio::join!(bench.news(first), bench.append("b"));
         assert_eq!((batch.after(), told(&batch)), (first, (strings(&["b"]), second, false)));
     }
 
     pub async fn whoever_waits_is_told_what_it_missed(bench: Bench) {
-        let channel = Channel::default();
         let first = bench.append("a").await;
         bench.append("b").await;
         bench.clock.advance(26 * HOUR);
         let third = bench.append("c").await;
-        let batch = bench.store.next(&channel, first).await.expect("news");
+        let batch = bench.news(first).await;
         assert!(batch.missed() && batch.after() == first, "{batch:?}");
         let rest = bench.look(batch.cursor()).await.0;
         assert_eq!([texts(&batch), rest].concat(), ["c"]);
         assert_eq!(bench.look(third).await, (vec![], third, false));
     }
 
-    pub async fn a_wait_can_be_dropped(bench: Bench) {
+    pub async fn a_tail_goes_on_where_it_was(bench: Bench) {
         let channel = Channel::default();
+        let mut stands = bench.append("0").await;
+        let mut tail = bench.store.tail(&channel, stands);
+        for round in 1..4 {
+            // Dropped at some await, and asked again.
+            for ms in [0, 1, 7] {
+                let _ = tokio::time::timeout(Duration::from_millis(ms), tail.next()).await;
+            }
+            let id = bench.append(&round.to_string()).await;
+            let batch = loop {
+                let batch = tail.next().await.expect("a look");
+                if !batch.is_empty() {
+                    break batch;
+                }
+            };
+            assert_eq!((batch.after(), told(&batch)), (stands, (strings(&[&round.to_string()]), id, false)));
+            stands = id;
+        }
+    }
+
+    pub async fn a_tail_says_that_it_looked(bench: Bench) {
+        let channel = Channel::default();
+        for stands in [Cursor::ORIGIN, bench.append("a").await] {
+            let other = Channel::parse("silent").expect("a channel");
+            let channel = if stands == Cursor::ORIGIN { &other } else { &channel };
+            let mut tail = bench.store.tail(channel, stands);
+            for _ in 0..3 {
+                let looked = tokio::time::timeout(Duration::from_secs(3), tail.next()).await;
+                assert!(looked.expect("in about a second").expect("a look").is_empty());
+            }
+        }
+    }
+
+    pub async fn a_wait_can_be_dropped(bench: Bench) {
         let first = bench.append("a").await;
         for ms in [0, 1, 5, 20, 60] {
-            let waited = tokio::time::timeout(Duration::from_millis(ms), bench.store.next(&channel, first)).await;
+            let waited = tokio::time::timeout(Duration::from_millis(ms), bench.news(first)).await;
             assert!(waited.is_err(), "there are no news");
         }
         let second = bench.append("b").await;

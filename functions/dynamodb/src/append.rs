@@ -3,6 +3,11 @@
 //! One rule keeps a message from standing twice: **never move on from a slot that is not decided.** A put that was not
 //! answered may still land. So a publisher asks the same slot again, or gives up; it takes another offset only when it
 //! has seen a filler, or a stranger, in its own. A key is moved only from a slot that was seen to hold a filler.
+//!
+//! And one keeps a message from being acknowledged where nobody looks any more: a slot that was given out longer ago
+//! than [`BELIEVED_MS`](crate::BELIEVED_MS) is not acknowledged, whatever its put said.
+
+use std::time::Duration;
 
 use pubsub::{
     channel::Channel,
@@ -10,40 +15,53 @@ use pubsub::{
     message::{Draft, Key},
     store::{Appended, StoreError},
 };
+use tokio::time::timeout;
 
 use crate::{
     DynamoDb,
-    item::{Head, LogName, Pointer, Slot},
-    table::{Moved, Table, TableError, Turn},
+    head::{Head, Terms},
+    item::{LogName, Pointer, Slot},
+    table::{Counted, Moved, Table, TableError},
 };
 
 /// How often a publisher that readers have overtaken takes another offset before it gives up.
 const ROUNDS_MAX: usize = 5;
 
+/// How often a publisher tries to count up a head that others change at the same moment.
+const TURNS_MAX: usize = 3;
+
+/// A filler that only spares others a wait is not waited for any longer.
+const GIVE_UP_MAX: Duration = Duration::from_millis(250);
+
 /// A slot that was given out, and when. The time is the message's.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    epoch: u64,
+    /// The head as it was then, or a little later.
+    head: Head,
     offset: u64,
     time: u64,
 }
 
 impl Place {
     fn id(self) -> Cursor {
-        Cursor::new(self.epoch, self.offset)
+        self.head.at(self.offset)
     }
 
     fn pointer(self) -> Pointer {
         Pointer { slot: self.offset, time: self.time }
     }
+
+    fn expires(self) -> u64 {
+        self.head.expires(self.time)
+    }
 }
 
-/// Where a publisher goes on that found its key in use.
-enum Followed {
-    /// The message is there.
-    Repeated(Appended),
-    /// The key points here now.
-    Moved(Place),
+/// One message on its way into one log.
+struct Append<'a, T> {
+    store: &'a DynamoDb<T>,
+    log: LogName,
+    draft: &'a Draft,
+    key: Option<&'a Key>,
 }
 
 impl<T: Table> DynamoDb<T> {
@@ -54,130 +72,116 @@ impl<T: Table> DynamoDb<T> {
         key: Option<&Key>,
     ) -> Result<Appended, StoreError> {
         let mut place = self.give_out(channel).await?;
-        let log = LogName::new(channel, place.epoch);
+        let append = Append { store: self, log: LogName::new(channel, place.head.epoch), draft, key };
         if let Some(key) = key {
-            let expires = self.expires(place.time);
-            let old = self.table.put_key(&log, key, place.pointer(), self.quiet(), expires).await?;
-            // Its own slot in the old item means that an earlier try of this very request had landed.
-            if let Some(old) = old.filter(|old| old.slot != place.offset) {
-                match self.follow(&log, key, old.slot, place, draft).await? {
-                    Followed::Repeated(appended) => return Ok(appended),
-                    Followed::Moved(moved) => place = moved,
-                }
+            match append.point(key, place).await? {
+                Ok(pointed) => place = pointed,
+                Err(appended) => return Ok(appended),
             }
         }
         for round in 1.. {
-            let slot = Slot::Message { time: place.time, draft: draft.clone(), key: key.cloned() };
-            let put = self.table.put_slot(&log, place.offset, &slot, self.expires(place.time)).await;
-            if wrongly!(self, TakeAnotherUndecided) && put.is_err() && round < ROUNDS_MAX {
-                place = self.take_another(channel, &log, key, place).await?;
-                continue;
+            if let Some(appended) = append.write(place).await? {
+                return Ok(appended);
             }
-            match put? {
-                None => return Ok(Appended { id: place.id(), repeated: false }),
-                Some(Slot::Message { draft: said, key: Some(theirs), .. }) if Some(&theirs) == key => {
-                    return if said == *draft {
-                        Ok(Appended { id: place.id(), repeated: true })
-                    } else {
-                        Err(StoreError::KeyReused)
-                    };
-                }
-                // An earlier try of this request had landed.
-                Some(old) if key.is_none() && old == slot => {
-                    return Ok(Appended { id: place.id(), repeated: false });
-                }
-                Some(_) if round == ROUNDS_MAX => break,
-                Some(_) => place = self.take_another(channel, &log, key, place).await?,
+            if round == ROUNDS_MAX {
+                break;
             }
+            // The slot was decided without this message.
+            let other = self.give_out(channel).await?;
+            if other.head.epoch != place.head.epoch {
+                // Another log has begun, and this one is lost.
+                return Err(StoreError::NoAnswer);
+            }
+            place = match key {
+                None => other,
+                Some(key) => append.move_key(key, place.offset, other).await?,
+            };
         }
         Err(StoreError::Busy)
     }
 
-    /// Takes the next offset of a channel.
+    /// Takes the next offset of a channel. Nothing was written for this message before, so a table that refuses it is
+    /// busy.
     async fn give_out(&self, channel: &Channel) -> Result<Place, StoreError> {
-        let now = self.clock.unix_ms();
-        for turn in [Turn::RunOn, Turn::Begin, Turn::RunOn] {
-            let head = self.table.give_out(channel, turn, now, self.quiet()).await.map_err(|error| match error {
-                // Nothing was written for this message yet.
-                TableError::Throttled => StoreError::Busy,
-                error => error.into(),
-            })?;
-            if let Some(Head { epoch, last, .. }) = head {
-                return Ok(Place { epoch, offset: last, time: now });
+        let terms = Terms::new(self.clock.unix_ms(), self.retention_ms);
+        let given = |head: Head| Ok(Place { head, offset: head.last, time: terms.now });
+        let busy = |error: TableError| if error == TableError::Throttled { StoreError::Busy } else { error.into() };
+        for _ in 0..TURNS_MAX {
+            let old = match self.table.count_up(channel, terms).await.map_err(busy)? {
+                Counted::Up(head) => return given(head),
+                Counted::Not(old) => old,
+            };
+            let Some(new) = old.map_or(Some(Head::first(terms)), |old| old.next(terms)) else {
+                tracing::warn!(channel = channel.as_str(), now_ms = terms.now, ?old, "the clock is behind the log");
+                return Err(StoreError::Busy);
+            };
+            if self.table.put_head(channel, old, new).await.map_err(busy)? {
+                return given(new);
             }
         }
         Err(StoreError::Busy)
     }
+}
 
-    /// The slot of `place` was decided without its message: takes another one, and the key with it.
-    async fn take_another(
-        &self,
-        channel: &Channel,
-        log: &LogName,
-        key: Option<&Key>,
-        place: Place,
-    ) -> Result<Place, StoreError> {
-        let other = self.give_out(channel).await?;
-        if other.epoch != place.epoch {
-            // Another log has begun, and this one is lost.
-            return Err(StoreError::NoAnswer);
-        }
-        match key {
-            None => Ok(other),
-            Some(key) => self.move_key(log, key, place.offset, other).await,
-        }
-    }
-
-    /// Another attempt with this key was given `slot`. Decides whether it was written.
-    async fn follow(
-        &self,
-        log: &LogName,
-        key: &Key,
-        slot: u64,
-        place: Place,
-        draft: &Draft,
-    ) -> Result<Followed, StoreError> {
-        if wrongly!(self, MoveKeyUndecided) {
-            return self.move_key(log, key, slot, place).await.map(Followed::Moved);
-        }
-        match self.put_filler(log, slot).await? {
-            Some(Slot::Message { draft: said, .. }) => {
-                self.give_up(log, place.offset).await;
-                if said == *draft {
-                    let id = Cursor::new(place.epoch, slot);
-                    Ok(Followed::Repeated(Appended { id, repeated: true }))
-                } else {
-                    Err(StoreError::KeyReused)
-                }
+impl<T: Table> Append<'_, T> {
+    /// Points the key at `place`. Says where to write, or that the message is there already.
+    async fn point(&self, key: &Key, place: Place) -> Result<Result<Place, Appended>, StoreError> {
+        let quiet = place.time.saturating_sub(place.head.silence());
+        let old = self.store.table.put_key(&self.log, key, place.pointer(), quiet, place.expires()).await?;
+        // Its own slot in the old item means that an earlier try of this very request had landed.
+        let Some(Pointer { slot, .. }) = old.filter(|old| old.slot != place.offset) else {
+            return Ok(Ok(place));
+        };
+        // Another attempt with this key was given that slot. A filler decides whether it was written.
+        match self.store.put_filler(&self.log, slot, place.time, &place.head, place.time).await? {
+            Some(Slot::Message { draft, .. }) => {
+                self.give_up(place).await;
+                self.repeated(place.head.at(slot), &draft).map(Err)
             }
-            None | Some(Slot::Filler { .. }) => self.move_key(log, key, slot, place).await.map(Followed::Moved),
+            Some(Slot::Unknown { .. }) => Err(StoreError::Corrupt),
+            None | Some(Slot::Filler { .. }) => self.move_key(key, slot, place).await.map(Ok),
         }
     }
 
-    /// Points a key from a slot that was seen to hold a filler to `place`; says where its message is to be written.
-    async fn move_key(&self, log: &LogName, key: &Key, from: u64, place: Place) -> Result<Place, StoreError> {
-        let expires = self.expires(place.time);
-        match self.table.move_key(log, key, from, place.pointer(), expires).await? {
+    /// Points the key from a slot that was seen to hold a filler to `place`; says where its message is to be written.
+    async fn move_key(&self, key: &Key, from: u64, place: Place) -> Result<Place, StoreError> {
+        match self.store.table.move_key(&self.log, key, from, place.pointer(), place.expires()).await? {
             Moved::Done => Ok(place),
-            Moved::Elsewhere(old) if old.slot == place.offset => Ok(place),
-            Moved::Elsewhere(old) => {
-                // Another attempt moved it just now, and its slot is the one.
-                self.give_up(log, place.offset).await;
-                Ok(Place { offset: old.slot, time: old.time, ..place })
+            Moved::Elsewhere(now) if now.slot == place.offset => Ok(place),
+            Moved::Elsewhere(now) => {
+                // A concurrent attempt moved it: its slot is the one.
+                self.give_up(place).await;
+                Ok(Place { offset: now.slot, time: now.time, ..place })
             }
             // It expired meanwhile.
             Moved::Gone => Err(StoreError::NoAnswer),
         }
     }
 
-    /// Spares readers the wait for an offset that nobody will write. If it fails, they decide it themselves.
-    async fn give_up(&self, log: &LogName, offset: u64) {
-        let _ = self.put_filler(log, offset).await;
+    /// Puts the message into its slot; nothing if that was decided without it.
+    async fn write(&self, place: Place) -> Result<Option<Appended>, StoreError> {
+        let slot = Slot::Message { time: place.time, draft: self.draft.clone(), key: self.key.cloned() };
+        let old = self.store.table.put_slot(&self.log, place.offset, &slot, place.expires()).await?;
+        self.store.believed(place.time)?;
+        match old {
+            None => Ok(Some(Appended { id: place.id(), repeated: false })),
+            Some(Slot::Message { draft, key: Some(key), .. }) if Some(&key) == self.key => {
+                self.repeated(place.id(), &draft).map(Some)
+            }
+            // An earlier try of this request had landed.
+            Some(old) if self.key.is_none() && old == slot => Ok(Some(Appended { id: place.id(), repeated: false })),
+            Some(_) => Ok(None),
+        }
     }
 
-    /// Decides a slot: it holds a filler from now on, or what is returned, which was there before. Always safe.
-    pub(crate) async fn put_filler(&self, log: &LogName, offset: u64) -> Result<Option<Slot>, TableError> {
-        let time = self.clock.unix_ms();
-        self.table.put_slot(log, offset, &Slot::Filler { time }, self.expires(time)).await
+    /// The answer when the message of this key was written before.
+    fn repeated(&self, id: Cursor, said: &Draft) -> Result<Appended, StoreError> {
+        if said == self.draft { Ok(Appended { id, repeated: true }) } else { Err(StoreError::KeyReused) }
+    }
+
+    /// Spares readers the wait for an offset that nobody will write. If it fails, they decide it themselves.
+    async fn give_up(&self, place: Place) {
+        let filled = self.store.put_filler(&self.log, place.offset, place.time, &place.head, place.time);
+        let _ = timeout(GIVE_UP_MAX, filled).await;
     }
 }

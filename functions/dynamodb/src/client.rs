@@ -5,16 +5,15 @@ use std::{sync::Arc, time::Duration};
 use aws_sdk_dynamodb::{
     Client as Sdk,
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
-    error::{BuildError, ProvideErrorMetadata},
-    types::{
-        AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TimeToLiveSpecification,
-    },
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
 };
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 use pubsub::meter::Meter;
+
+use crate::table::TableError;
 
 /// A connection that does not come about in this time never will.
 const CONNECT_MAX: Duration = Duration::from_millis(500);
@@ -114,39 +113,23 @@ impl Client {
             .credentials_provider(Credentials::new(key, secret, token, None, "env"))
             .http_client(http)
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
+            // A process whose clock is off by more than 15 minutes is refused by DynamoDB. Corrected, it would be let in,
+            // and its time would end up in the log.
+            .disable_clock_skew_correction(true)
             .timeout_config(timeouts);
         config.set_endpoint_url(settings.endpoint_url);
         Self { sdk: Sdk::from_conf(config.build()), table: settings.table, meter }
     }
+}
 
-    /// Makes the table, for development. One that is there already is fine.
-    ///
-    /// # Errors
-    /// What DynamoDB says.
-    pub async fn create_table(&self) -> Result<(), String> {
-        let attribute = |name, kind| AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build();
-        let key = |name, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
-        let said = |error: &dyn ProvideErrorMetadata| error.message().unwrap_or("no answer").to_owned();
-        let invalid = |error: BuildError| error.to_string();
-        let created = self
-            .sdk
-            .create_table()
-            .table_name(&self.table)
-            .attribute_definitions(attribute("log", ScalarAttributeType::S).map_err(invalid)?)
-            .attribute_definitions(attribute("offset", ScalarAttributeType::N).map_err(invalid)?)
-            .key_schema(key("log", KeyType::Hash).map_err(invalid)?)
-            .key_schema(key("offset", KeyType::Range).map_err(invalid)?)
-            .billing_mode(BillingMode::PayPerRequest)
-            .send()
-            .await;
-        match created {
-            Ok(_) => {}
-            Err(error) if error.code() == Some("ResourceInUseException") => return Ok(()),
-            Err(error) => return Err(said(&error)),
+/// What may be assumed after an error. Its cause is logged here, once.
+pub(crate) fn failure<E: std::error::Error + ProvideErrorMetadata + 'static>(error: &SdkError<E>) -> TableError {
+    let code = error.code();
+    tracing::warn!(code, error = %DisplayErrorContext(error), "the table failed");
+    match code {
+        Some("ThrottlingException" | "ProvisionedThroughputExceededException" | "RequestLimitExceeded") => {
+            TableError::Throttled
         }
-        let expiry = self.sdk.update_time_to_live().table_name(&self.table);
-        let specification = TimeToLiveSpecification::builder().attribute_name("expires").enabled(true);
-        let expiry = expiry.time_to_live_specification(specification.build().map_err(invalid)?);
-        expiry.send().await.map(drop).map_err(|error| said(&error))
+        _ => TableError::NoAnswer,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | item | `log` | `offset` | other attributes |
 //! |---|---|---|---|
-//! | head | `lobby` | 0 | `epoch`, `last`, `time`, `base` |
+//! | head | `lobby` | 0 | `epoch`, `last`, `time`, `base`, `mark`, `due`, `kept`, `retention` |
 //! | slot: a message | `lobby@1763942400123` | 1 … | `time`, `text`, `nick`, `key`, `expires` |
 //! | slot: a filler | `lobby@1763942400123` | 1 … | `filler`, `time`, `expires` |
 //! | key | `lobby@1763942400123#the-key` | 0 | `slot`, `time`, `expires` |
@@ -14,7 +14,6 @@ use std::fmt;
 
 use pubsub::{
     channel::Channel,
-    cursor::Cursor,
     message::{Draft, Key, Nick, Text},
 };
 
@@ -37,25 +36,6 @@ impl LogName {
     }
 }
 
-/// Where a channel's log begins and ends. It never expires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    /// When this log began, in milliseconds since 1970. Compared for equality only.
-    pub(crate) epoch: u64,
-    /// The highest offset given out.
-    pub(crate) last: u64,
-    /// When that was.
-    pub(crate) time: u64,
-    /// Everything up to here has expired, whether or not it is still there.
-    pub(crate) base: u64,
-}
-
-impl Head {
-    pub(crate) fn at(&self, offset: u64) -> Cursor {
-        Cursor::new(self.epoch, offset)
-    }
-}
-
 /// What stands in a slot. Once written it never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
@@ -63,12 +43,14 @@ pub(crate) enum Slot {
     Message { time: u64, draft: Draft, key: Option<Key> },
     /// Nothing, for ever: somebody decided the slot of a writer who was too slow.
     Filler { time: u64 },
+    /// Something that a later version wrote. It is decided, but this version can't tell what it says.
+    Unknown { time: u64 },
 }
 
 impl Slot {
     pub(crate) fn time(&self) -> u64 {
         match self {
-            Self::Message { time, .. } | Self::Filler { time } => *time,
+            Self::Message { time, .. } | Self::Filler { time } | Self::Unknown { time } => *time,
         }
     }
 
@@ -76,7 +58,7 @@ impl Slot {
     pub(crate) fn size(&self, log: &LogName) -> usize {
         let fixed = log.as_str().len() + "logoffsettimeexpires".len() + 30;
         match self {
-            Self::Filler { .. } => fixed + "filler".len() + 1,
+            Self::Filler { .. } | Self::Unknown { .. } => fixed + "filler".len() + 1,
             Self::Message { draft: Draft { nick, text }, key, .. } => {
                 let nick = nick.as_ref().map_or(0, |nick| "nick".len() + nick.as_str().len());
                 let key = key.as_ref().map_or(0, |key| "key".len() + key.as_str().len());

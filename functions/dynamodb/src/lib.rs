@@ -7,76 +7,71 @@
 #![cfg_attr(test, expect(clippy::print_stdout, reason = "a simulation says what happened in it"))]
 #![expect(private_bounds, reason = "the seam is this crate's own: others name the store with its client")]
 
-/// Whether this store is a wrong variant, which only a test can make.
-macro_rules! wrongly {
-    ($store:expr, $variant:ident) => {{
-        #[cfg(test)]
-        let wrong = $store.wrong == Some(crate::wrong::Wrong::$variant);
-        #[cfg(not(test))]
-        let wrong = false;
-        wrong
-    }};
-}
-
 mod append;
+mod attributes;
+mod begin;
 mod client;
+mod head;
+mod holes;
 mod item;
-mod next;
-mod read;
+mod look;
 mod requests;
 mod table;
+mod tail;
+mod upkeep;
 mod walk;
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod suite;
-#[cfg(test)]
-mod wrong;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 
 use pubsub::{
     batch::{Batch, Limit},
     channel::Channel,
     clock::{Clock, millis},
     cursor::Cursor,
-    limits::SILENCE_MARGIN,
     message::{Draft, Key},
-    store::{Appended, Reply, Start, Store, StoreError},
+    store::{Appended, Reply, Start, Store, StoreError, Tail},
 };
 use tokio::time::timeout;
 
 pub use self::client::{Client, Roots, Settings};
-use self::table::Table;
+use self::{
+    head::Head,
+    table::{Table, TableError},
+    tail::LogTail,
+};
 
-/// A whole append, and a whole first look, takes at most this long.
+/// A whole append, and a whole look, takes at most this long by the monotonic clock.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
+
+/// And this long by the wall clock, which goes on while a process is frozen. What took longer is not believed: an append
+/// is not acknowledged, a view of the log decides nothing. A beginning takes it that no slot given out 10 s ago
+/// ([`begin`]'s `SETTLED_MS`) is still acknowledged, so clocks may be 5 s apart.
+const BELIEVED_MS: u64 = 5_000;
 
 /// The store over a table.
 pub struct DynamoDb<T = Client> {
     table: T,
     clock: Clock,
     retention_ms: u64,
-    #[cfg(test)]
-    wrong: Option<wrong::Wrong>,
-    #[cfg(test)]
-    earlier_heads: std::sync::Mutex<std::collections::HashMap<Channel, Option<item::Head>>>,
+    /// Whether it was logged that the table's messages are kept for another time.
+    told_of_retention: AtomicBool,
 }
 
 impl<T> DynamoDb<T> {
-    /// A store that keeps messages for `retention`. All processes over one table must keep them for the same time.
+    /// A store that keeps messages for `retention`.
     #[must_use]
     pub fn new(table: T, clock: Clock, retention: Duration) -> Self {
-        Self {
-            table,
-            clock,
-            retention_ms: millis(retention),
-            #[cfg(test)]
-            wrong: None,
-            #[cfg(test)]
-            earlier_heads: std::sync::Mutex::default(),
-        }
+        Self { table, clock, retention_ms: millis(retention), told_of_retention: AtomicBool::new(false) }
     }
 
     /// What was published at or before this has expired.
@@ -84,35 +79,38 @@ impl<T> DynamoDb<T> {
         self.clock.unix_ms().saturating_sub(self.retention_ms)
     }
 
-    /// A channel that last spoke at or before this has nothing left, and no request of that time can still land: the
-    /// margin is longer than a signature lives (15 minutes) and two clocks may err.
-    fn quiet(&self) -> u64 {
-        self.horizon().saturating_sub(millis(SILENCE_MARGIN))
+    /// An error when what began at `begun`, in milliseconds since 1970, has taken too long to be believed.
+    fn believed(&self, begun: u64) -> Result<(), TableError> {
+        let late = self.clock.unix_ms().abs_diff(begun) > BELIEVED_MS;
+        if late { Err(TableError::NoAnswer) } else { Ok(()) }
     }
 
-    /// When the table may delete an item of this time, in seconds since 1970. Three times the silence after which a
-    /// new run begins: between a slot deleted and one retained there is always one that is expired and still there.
-    fn expires(&self, unix_ms: u64) -> u64 {
-        (unix_ms + 3 * (self.retention_ms + millis(SILENCE_MARGIN))) / 1000
+    /// Ends what takes too long, and does not believe what a sleep of the process has interrupted.
+    async fn in_time<V>(&self, work: impl Future<Output = Result<V, StoreError>>) -> Result<V, StoreError> {
+        let begun = self.clock.unix_ms();
+        let answer = timeout(ANSWER_MAX, work).await.unwrap_or(Err(StoreError::NoAnswer))?;
+        self.believed(begun)?;
+        Ok(answer)
+    }
+
+    /// Says once that this process and the publishers are not set to the same retention.
+    fn compare_retention(&self, head: &Head) {
+        if head.retention != self.retention_ms && !self.told_of_retention.swap(true, Relaxed) {
+            tracing::warn!(here_ms = self.retention_ms, table_ms = head.retention, "the table has another retention");
+        }
     }
 }
 
 impl<T: Table> Store for DynamoDb<T> {
     fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended> {
-        Box::pin(async move {
-            let appended = timeout(ANSWER_MAX, self.append(channel, &draft, key.as_ref()));
-            appended.await.unwrap_or(Err(StoreError::NoAnswer))
-        })
+        Box::pin(async move { self.in_time(self.append(channel, &draft, key.as_ref())).await })
     }
 
     fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Reply<'a, Batch> {
-        Box::pin(async move {
-            let read = timeout(ANSWER_MAX, self.read(channel, start, limit));
-            read.await.unwrap_or(Err(StoreError::NoAnswer))
-        })
+        Box::pin(self.in_time(self.read(channel, start, limit)))
     }
 
-    fn next<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Reply<'a, Batch> {
-        Box::pin(self.next(channel, after))
+    fn tail<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Box<dyn Tail + 'a> {
+        Box::new(LogTail::new(self, channel, after))
     }
 }

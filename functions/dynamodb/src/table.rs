@@ -2,13 +2,18 @@
 
 use pubsub::{channel::Channel, message::Key, store::StoreError};
 
-use crate::item::{Head, LogName, Pointer, Slot};
+use crate::{
+    head::{Head, Terms},
+    item::{LogName, Pointer, Slot},
+};
 
 /// One table. Every operation is one request and is atomic. An error may mean that it landed, or lands later.
 pub(crate) trait Table: Send + Sync + 'static {
-    /// Gives out the next offset of a channel, in the new head; nothing when the turn is not this one. Running on
-    /// needs a head that spoke after `quiet`, beginning one that did not, or none.
-    fn give_out(&self, channel: &Channel, turn: Turn, now: u64, quiet: u64) -> impl Reply<Option<Head>>;
+    /// Counts up the head of a channel and sets its time, if the terms allow that; else says which head there is.
+    fn count_up(&self, channel: &Channel, terms: Terms) -> impl Reply<Counted>;
+
+    /// Puts a head in the place of `old`, which is known by its epoch and `last`; says whether it did.
+    fn put_head(&self, channel: &Channel, old: Option<Head>, new: Head) -> impl Reply<bool>;
 
     /// Writes a slot that is empty; else says what stands there.
     fn put_slot(&self, log: &LogName, offset: u64, slot: &Slot, expires: u64) -> impl Reply<Option<Slot>>;
@@ -30,14 +35,13 @@ pub(crate) trait Table: Send + Sync + 'static {
 pub(crate) trait Reply<T>: Future<Output = Result<T, TableError>> + Send {}
 impl<T, F: Future<Output = Result<T, TableError>> + Send> Reply<T> for F {}
 
-/// The two ways to give out an offset, which exclude each other.
+/// What became of counting up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// The channel goes on.
-    RunOn,
-    /// The channel speaks for the first time, or after so long a silence that all it said has expired: `base` becomes
-    /// what `last` was.
-    Begin,
+pub(crate) enum Counted {
+    /// The head as it is now.
+    Up(Head),
+    /// The terms don't allow it for this head, or there is none.
+    Not(Option<Head>),
 }
 
 /// What became of moving a key.

@@ -6,11 +6,13 @@ use pubsub::{channel::Channel, cursor::Cursor, message::Message};
 
 use crate::item::Slot;
 
-/// A hole below something so old is decided by whoever sees it, in milliseconds: its writer can't be about to write.
-const AGED_MS: u64 = 10_000;
+/// A hole is decided by whoever sees it when a slot above it is older than this, in milliseconds: its writer can't be
+/// about to write. So also when that slot is so far in the future: then its writer's clock says nothing about its age.
+pub(crate) const AGED_MS: u64 = 10_000;
 
-/// So many holes are looked at together.
-const HOLES_MAX: usize = 100;
+/// So many holes are looked at together. A burst of lost puts leaves as many in one second at the highest rate that a
+/// channel takes.
+pub(crate) const HOLES_MAX: usize = 2_000;
 
 /// How far a reader came, and what it found.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub(crate) struct Walk {
     pub(crate) holes: Vec<u64>,
     /// How many of these, the lowest, have something old above them.
     pub(crate) aged: usize,
+    /// Whether the slot above the position is one that this version can't read.
+    pub(crate) barred: bool,
 }
 
 /// The times that a walk goes by, in milliseconds since 1970.
@@ -32,6 +36,12 @@ pub(crate) struct Times {
     pub(crate) now: u64,
     /// What is of this time or older has expired.
     pub(crate) horizon: u64,
+}
+
+impl Times {
+    pub(crate) fn expired(&self, slot: &Slot) -> bool {
+        slot.time() <= self.horizon
+    }
 }
 
 impl Walk {
@@ -55,23 +65,36 @@ impl Walk {
     ) {
         let mut below = self.position;
         for (offset, slot) in slots {
-            let expired = slot.time() <= times.horizon;
             let hole = offset > below + 1;
-            if self.holes.is_empty() && expired {
+            // Above a message that is delivered nothing has expired, whatever the clock of its publisher says.
+            if !self.has_stopped() && self.messages.is_empty() && times.expired(slot) {
                 // A hole below has expired as well, and whatever was in it may have been deleted first.
-                self.missed |= hole || matches!(slot, Slot::Message { .. });
+                self.missed |= hole || !matches!(slot, Slot::Filler { .. });
                 self.position = offset;
-            } else if self.holes.is_empty() && !hole {
-                self.messages.extend(message(channel, Cursor::new(epoch, offset), slot));
-                self.position = offset;
+            } else {
+                if hole {
+                    self.holes.extend((below + 1..offset).take(HOLES_MAX - self.holes.len()));
+                }
+                if !self.has_stopped() {
+                    self.deliver(channel, Cursor::new(epoch, offset), slot);
+                }
             }
-            if hole && self.position != offset {
-                self.holes.extend((below + 1..offset).take(HOLES_MAX - self.holes.len()));
-            }
-            if times.now.saturating_sub(slot.time()) > AGED_MS {
+            if times.now.abs_diff(slot.time()) > AGED_MS {
                 self.aged = self.holes.len();
             }
             below = offset;
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        !self.holes.is_empty() || self.barred
+    }
+
+    fn deliver(&mut self, channel: &Channel, id: Cursor, slot: &Slot) {
+        self.barred = matches!(slot, Slot::Unknown { .. });
+        if !self.barred {
+            self.messages.extend(message(channel, id, slot));
+            self.position = id.offset();
         }
     }
 }
@@ -79,7 +102,7 @@ impl Walk {
 /// The message in a slot, if there is one.
 pub(crate) fn message(channel: &Channel, id: Cursor, slot: &Slot) -> Option<Arc<Message>> {
     match slot {
-        Slot::Filler { .. } => None,
+        Slot::Filler { .. } | Slot::Unknown { .. } => None,
         Slot::Message { time, draft, .. } => Some(Arc::new(Message::new(id, channel.clone(), draft.clone(), *time))),
     }
 }
@@ -92,6 +115,7 @@ mod tests {
     const TIMES: Times = Times { now: 1_000_000, horizon: 900_000 };
     const YOUNG: u64 = 995_000;
     const AGED: u64 = 980_000;
+    const AHEAD: u64 = 1_300_000;
     const EXPIRED: u64 = 900_000;
 
     fn said(time: u64) -> Slot {
@@ -99,31 +123,52 @@ mod tests {
         Slot::Message { time, draft: Draft { nick: None, text }, key: None }
     }
 
-    /// What a reader at 4 makes of slots: position, offsets, missed, holes, aged.
-    fn walked(slots: &[(u64, Slot)]) -> (u64, Vec<u64>, bool, Vec<u64>, usize) {
+    /// Who stands at 4 walks over these: how far they come, the messages, missed, holes, aged, barred.
+    fn walked(slots: &[(u64, Slot)]) -> (u64, Vec<u64>, bool, Vec<u64>, usize, bool) {
         let mut walk = Walk::from(4);
         walk.over(&Channel::default(), 7, slots.iter().map(|(offset, slot)| (*offset, slot)), TIMES);
         let offsets = walk.messages.iter().map(|message| message.id().offset()).collect();
-        (walk.position, offsets, walk.missed, walk.holes, walk.aged)
+        (walk.position, offsets, walk.missed, walk.holes, walk.aged, walk.barred)
     }
 
     #[test]
     fn what_is_decided_is_delivered_up_to_the_first_hole() {
         let filler = Slot::Filler { time: YOUNG };
         let slots = [(5, said(YOUNG)), (6, filler), (8, said(YOUNG)), (11, said(YOUNG))];
-        assert_eq!(walked(&slots), (6, vec![5], false, vec![7, 9, 10], 0));
+        assert_eq!(walked(&slots), (6, vec![5], false, vec![7, 9, 10], 0, false));
     }
 
     #[test]
     fn a_hole_below_something_old_is_aged() {
-        assert_eq!(walked(&[(6, said(AGED)), (8, said(YOUNG))]), (4, vec![], false, vec![5, 7], 1));
-        assert_eq!(walked(&[(6, said(YOUNG)), (8, said(AGED))]), (4, vec![], false, vec![5, 7], 2));
+        assert_eq!(walked(&[(6, said(AGED)), (8, said(YOUNG))]), (4, vec![], false, vec![5, 7], 1, false));
+        assert_eq!(walked(&[(6, said(YOUNG)), (8, said(AGED))]), (4, vec![], false, vec![5, 7], 2, false));
+        assert_eq!(walked(&[(6, said(AHEAD))]), (4, vec![], false, vec![5], 1, false), "its clock is minutes ahead");
+        for close in [TIMES.now - 10_000, TIMES.now + 10_000] {
+            assert_eq!(walked(&[(6, said(close))]), (4, vec![], false, vec![5], 0, false));
+        }
     }
 
     #[test]
     fn what_has_expired_was_missed_unless_it_was_nothing() {
-        assert_eq!(walked(&[(5, said(EXPIRED)), (6, said(YOUNG))]), (6, vec![6], true, vec![], 0));
-        assert_eq!(walked(&[(5, Slot::Filler { time: EXPIRED })]), (5, vec![], false, vec![], 0));
-        assert_eq!(walked(&[(6, Slot::Filler { time: EXPIRED })]), (6, vec![], true, vec![], 0));
+        assert_eq!(walked(&[(5, said(EXPIRED)), (6, said(YOUNG))]), (6, vec![6], true, vec![], 0, false));
+        assert_eq!(walked(&[(5, Slot::Filler { time: EXPIRED })]), (5, vec![], false, vec![], 0, false));
+        assert_eq!(walked(&[(6, Slot::Filler { time: EXPIRED })]), (6, vec![], true, vec![], 0, false));
+        assert_eq!(walked(&[(5, Slot::Unknown { time: EXPIRED })]), (5, vec![], true, vec![], 0, false));
+        let behind = [(5, said(YOUNG)), (6, said(EXPIRED)), (8, said(EXPIRED))];
+        assert_eq!(walked(&behind), (6, vec![5, 6], false, vec![7], 1, false), "a publisher's clock is behind");
+    }
+
+    #[test]
+    fn what_can_not_be_read_bars_the_way_and_nothing_below_it() {
+        let unknown = Slot::Unknown { time: YOUNG };
+        let slots = [(5, said(YOUNG)), (6, unknown.clone()), (7, said(YOUNG))];
+        assert_eq!(walked(&slots), (5, vec![5], false, vec![], 0, true));
+        assert_eq!(walked(&[(6, unknown)]), (4, vec![], false, vec![5], 0, false), "the hole comes first");
+    }
+
+    #[test]
+    fn a_great_many_holes_are_looked_at_in_turn() {
+        let (.., holes, _, _) = walked(&[(9_000, said(YOUNG))]);
+        assert_eq!((holes.len(), holes[0]), (HOLES_MAX, 5));
     }
 }

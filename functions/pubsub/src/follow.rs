@@ -1,26 +1,24 @@
 //! One follower for each channel that somebody waits on: it alone asks the store for news, and shows them to all.
 //!
-//! A follower is a task that loops over [`Store::next`] and puts each batch into a watch. A watch is level-triggered:
-//! a hold looks first and waits then, and what comes between is not lost. Its value is also where the follower stands:
-//! at the cursor of the last batch.
+//! A follower is a task that goes along a [`Tail`](crate::store::Tail) and broadcasts each batch. A hold that takes a
+//! seat is given the last batch first, then each that follows, so nothing falls between looking and waiting. A hold that
+//! sleeps through more batches than the broadcast keeps is told that it was passed, and reads.
 //!
 //! Who owns what decides what can be left behind. The task owns the sending side, so when it ends, for whatever
-//! reason, every hold sees the watch close; holds own receivers, so when all are dropped, at whichever await, the task
-//! sees that and ends a second later; the registry owns neither.
+//! reason, every hold sees the broadcast close; holds own receivers, so when all are dropped, at whichever await, the
+//! task sees that and ends a second later; the registry owns neither.
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use tokio::{
-    sync::watch,
+    sync::broadcast,
     task::AbortHandle,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
@@ -28,15 +26,13 @@ use crate::{
     channel::Channel,
     clock::{self, Clock},
     cursor::Cursor,
-    limits::FOLLOWER_IDLE,
+    limits::{FOLLOWER_BATCHES, FOLLOWER_IDLE},
     store::Store,
 };
 
-/// A follower says so often that it is awake.
-const BEAT: Duration = Duration::from_secs(1);
-
-/// One that has not said so for this long was frozen with its process, or is starved: what it knows is old.
-const BEAT_LATE_MS: u64 = 3_000;
+/// A follower whose last look is older was frozen with its process, is starved, or is cut off from its log: nobody joins
+/// it without reading.
+const LOOK_LATE_MS: u64 = 3_000;
 
 /// The followers of one process.
 pub struct Followers {
@@ -55,22 +51,35 @@ struct Entry {
 
 struct Follower {
     channel: Channel,
-    /// The last batch; the follower stands at its cursor.
-    news: watch::Sender<Arc<Batch>>,
+    news: broadcast::Sender<Arc<Batch>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The last batch: the follower stands at its cursor.
+    last: Arc<Batch>,
+    /// When the last look began that succeeded.
+    looked: Moment,
     /// When the last hold left.
-    left: Mutex<Instant>,
-    /// When the follower was last awake, in milliseconds since 1970: by the wall clock, because the monotonic one may
-    /// stand still while a process is frozen.
-    beat: AtomicU64,
+    deserted: Instant,
+}
+
+/// A moment by both clocks: the wall clock goes on while a process is frozen, the monotonic one is never set.
+#[derive(Clone, Copy)]
+struct Moment {
+    at: Instant,
+    unix_ms: u64,
 }
 
 /// A hold's place with a follower.
 pub struct Seat {
-    news: watch::Receiver<Arc<Batch>>,
+    /// What the follower had shown last when the hold came.
+    last: Option<Arc<Batch>>,
+    news: broadcast::Receiver<Arc<Batch>>,
     follower: Weak<Follower>,
 }
 
-/// The follower is gone.
+/// The follower has ended, or has passed this hold.
 pub struct Gone;
 
 impl Followers {
@@ -86,18 +95,17 @@ impl Followers {
         self.registry.lock().len()
     }
 
-    /// A seat for a hold that has not read: only if a live follower stands at `at`, or passed it with its last batch, and
-    /// was awake just now.
+    /// A seat for a hold that has not read: only with a live follower that stands at `at`, or passed it with its last
+    /// batch, and that looked just now.
     #[must_use]
     pub fn join_unread(&self, channel: &Channel, at: Cursor) -> Option<Seat> {
         let registry = self.registry.lock();
         let follower = registry.get(channel)?.live()?;
-        if self.clock.unix_ms().abs_diff(follower.beat.load(Relaxed)) > BEAT_LATE_MS {
-            return None;
-        }
-        let last = Arc::clone(&follower.news.borrow());
-        let known = last.cursor() == at || matches!(last.following(at, Limit::MAX), Following::Batch(_));
-        known.then(|| Seat::with(&follower))
+        let state = follower.state();
+        let known = state.last.cursor() == at || matches!(state.last.following(at, Limit::MAX), Following::Batch(_));
+        let fresh = self.clock.unix_ms().abs_diff(state.looked.unix_ms) <= LOOK_LATE_MS;
+        drop(state);
+        (known && fresh).then(|| Seat::with(&follower))
     }
 
     /// A seat for a hold that has read up to `at`. A follower of another log gives way to a new one.
@@ -105,17 +113,13 @@ impl Followers {
     pub fn join(&self, channel: &Channel, at: Cursor) -> Seat {
         let mut registry = self.registry.lock();
         let live = registry.get(channel).and_then(Entry::live);
-        if let Some(follower) = live
-            && follower.news.borrow().cursor().epoch() == at.epoch()
-        {
+        if let Some(follower) = live.filter(|follower| follower.state().last.cursor().epoch() == at.epoch()) {
             return Seat::with(&follower);
         }
-        let follower = Arc::new(Follower {
-            channel: channel.clone(),
-            news: watch::Sender::new(Arc::new(Batch::empty(at))),
-            left: Mutex::new(clock::now()),
-            beat: AtomicU64::new(self.clock.unix_ms()),
-        });
+        let looked = Moment::now(&self.clock);
+        let state = State { last: Arc::new(Batch::empty(at)), looked, deserted: looked.at };
+        let news = broadcast::Sender::new(FOLLOWER_BATCHES);
+        let follower = Arc::new(Follower { channel: channel.clone(), news, state: Mutex::new(state) });
         let seat = Seat::with(&follower);
         let entry = Entry {
             follower: Arc::downgrade(&follower),
@@ -126,6 +130,12 @@ impl Followers {
             replaced.task.abort();
         }
         seat
+    }
+}
+
+impl Moment {
+    fn now(clock: &Clock) -> Self {
+        Self { at: clock::now(), unix_ms: clock.unix_ms() }
     }
 }
 
@@ -144,31 +154,49 @@ impl Entry {
 }
 
 impl Follower {
+    /// Held for a moment only, never over an await.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Shows news until nobody wants them.
     async fn run(self: Arc<Self>, store: Arc<dyn Store>, clock: Clock, registry: Arc<Registry>) {
         let listed = Listed { follower: &self, registry: &registry };
-        let mut next = store.next(&self.channel, self.news.borrow().cursor());
+        let stands = self.state().last.cursor();
+        let mut tail = store.tail(&self.channel, stands);
         loop {
-            tokio::select! {
-                // Looked at first, so that a channel with news at every moment can't keep its follower for ever.
-                biased;
-                () = self.deserted() => {
-                    // Joining takes the same lock, so nobody sits down while the follower leaves.
-                    let mut entries = registry.lock();
-                    if self.news.receiver_count() == 0 {
-                        listed.remove_from(&mut entries);
-                        return;
+            let looked = Moment::now(&clock);
+            let mut next = pin!(tail.next());
+            let batch = loop {
+                tokio::select! {
+                    // Looked at first, so that a channel with news at every moment can't keep its follower for ever.
+                    biased;
+                    () = self.deserted() => {
+                        // Joining takes the same lock, so nobody sits down while the follower leaves.
+                        let mut entries = registry.lock();
+                        if self.news.receiver_count() == 0 {
+                            listed.remove_from(&mut entries);
+                            return;
+                        }
                     }
+                    batch = next.as_mut() => break batch,
                 }
-                news = next.as_mut() => {
-                    // At what can't be read a follower ends; each of its holds reads for itself and says so.
-                    let Ok(batch) = news else { return };
-                    next = store.next(&self.channel, batch.cursor());
-                    self.news.send_replace(Arc::new(batch));
-                    self.beat.store(clock.unix_ms(), Relaxed);
-                }
-                () = sleep(BEAT) => self.beat.store(clock.unix_ms(), Relaxed),
-            }
+            };
+            // At what can't be read a follower ends; each of its holds reads for itself and says so.
+            let Ok(batch) = batch else { return };
+            self.show(batch, looked);
+        }
+    }
+
+    /// Hands a batch to all holds; an empty one only says that the log was looked at.
+    fn show(&self, batch: Batch, looked: Moment) {
+        let mut state = self.state();
+        state.looked = looked;
+        if !batch.is_empty() {
+            let batch = Arc::new(batch);
+            state.last = Arc::clone(&batch);
+            // It fails when no hold is there to hear it.
+            let _ = self.news.send(batch);
         }
     }
 
@@ -187,7 +215,7 @@ impl Follower {
     /// Until when the follower goes on, should no hold come.
     fn kept_until(&self) -> Instant {
         let last_hold = match self.news.receiver_count() {
-            0 => *self.left.lock().unwrap_or_else(PoisonError::into_inner),
+            0 => self.state().deserted,
             _ => clock::now(),
         };
         last_hold + FOLLOWER_IDLE
@@ -217,21 +245,27 @@ impl Drop for Listed<'_> {
 
 impl Seat {
     fn with(follower: &Arc<Follower>) -> Self {
-        Self { news: follower.news.subscribe(), follower: Arc::downgrade(follower) }
+        // Under the lock under which batches are shown, so each is seen once: as the last one, or as news.
+        let state = follower.state();
+        let last = Some(Arc::clone(&state.last));
+        Self { last, news: follower.news.subscribe(), follower: Arc::downgrade(follower) }
     }
 
-    /// What the follower has for a hold that stands at `at`.
-    pub fn following(&mut self, at: Cursor, limit: Limit) -> Following {
-        let last = Arc::clone(&self.news.borrow_and_update());
-        last.following(at, limit)
-    }
-
-    /// Returns when there is something that `following` has not looked at.
+    /// The follower's last batch at first, then each new one.
     ///
     /// # Errors
-    /// [`Gone`] when nothing more will come.
-    pub async fn news(&mut self) -> Result<(), Gone> {
-        self.news.changed().await.map_err(|_| Gone)
+    /// [`Gone`] when the next one will not come.
+    pub async fn batch(&mut self) -> Result<Arc<Batch>, Gone> {
+        match self.last.take() {
+            Some(last) => Ok(last),
+            None => self.news.recv().await.map_err(|_| Gone),
+        }
+    }
+
+    /// Whether the log was looked at, successfully, by a look that began at `moment` or later.
+    #[must_use]
+    pub fn looked_since(&self, moment: Instant) -> bool {
+        self.follower.upgrade().is_some_and(|follower| follower.state().looked.at >= moment)
     }
 }
 
@@ -239,8 +273,7 @@ impl Drop for Seat {
     /// Notes the time while the receiver still counts, so that the follower never sees an old one.
     fn drop(&mut self) {
         if let Some(follower) = self.follower.upgrade() {
-            let mut left = follower.left.lock().unwrap_or_else(PoisonError::into_inner);
-            *left = clock::now();
+            follower.state().deserted = clock::now();
         }
     }
 }

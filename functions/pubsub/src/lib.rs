@@ -8,10 +8,10 @@
 //!  2. `api::body::collect` reads the body, within its maximum and its time.
 //!  3. `api::form::fields` or `api::json::fields` finds the four fields; `api::publish::parse` makes
 //!     them a [`channel::Channel`], a [`message::Draft`] and perhaps a [`message::Key`].
-//!  4. [`service::Service::publish`] lets it in unless the process is stopping.
+//!  4. [`service::Service::publish`] lets it in unless the process is stopping, and sees it through if the client leaves.
 //!  5. [`store::Store::append`] gives it an offset and makes it durable. Once this has returned, it is published.
-//!  6. [`store::Store::next`], at which the channel's follower stands, returns it in a [`batch::Batch`].
-//!  7. `follow::Follower::run` shows the batch to all holds at once.
+//!  6. [`store::Tail::next`], which the channel's follower asks again and again, returns it in a [`batch::Batch`].
+//!  7. `follow::Follower::show` broadcasts the batch to all holds.
 //!  8. [`service::Service::subscribe`], each subscriber's hold, wakes; [`batch::Batch::following`] says which
 //!     part of the batch stands after its cursor.
 //!  9. [`batch::Batch::encoded`] is the answer's body, encoded by the first hold and shared by the others.

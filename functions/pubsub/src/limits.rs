@@ -53,6 +53,10 @@ pub const SILENCE_MARGIN: Duration = Duration::from_secs(60 * 60);
 /// A follower goes on for so long without a hold: one delivery empties it, and the herd that polls again must find it.
 pub const FOLLOWER_IDLE: Duration = Duration::from_secs(1);
 
+/// Batches that a follower keeps for holds that are slow to wake. A batch is kept only until the last of them has it; at
+/// 512 KiB each, a channel whose holds all lag keeps 4 MiB.
+pub const FOLLOWER_BATCHES: usize = 8;
+
 /// The longest of the growing pauses between two looks of one hold at a store that fails.
 pub const PAUSE_MAX: Duration = Duration::from_secs(1);
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     batch::{Batch, Limit},
@@ -19,7 +19,7 @@ use crate::{
     cursor::Cursor,
     limits::{Limits, MESSAGE_OVERHEAD_BYTES, SILENCE_MARGIN},
     message::{Draft, Key, Message},
-    store::{Appended, Reply, Start, Store, StoreError},
+    store::{Appended, Reply, Start, Store, StoreError, Tail},
 };
 
 /// All logs are swept so often while messages come.
@@ -27,6 +27,9 @@ const SWEEP_EVERY_MS: u64 = 60_000;
 
 /// And at most so often when a maximum is reached, lest those who push against it keep the lock.
 const SWEEP_WHEN_FULL_MS: u64 = 1_000;
+
+/// A tail looks so often though nobody rang, and so says that it is alive.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Logs that live as long as the process.
 #[derive(Debug)]
@@ -130,40 +133,40 @@ impl Store for Memory {
         Box::pin(async move { Ok(self.read_now(&mut self.state(), channel, start, limit)) })
     }
 
-    fn next<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Reply<'a, Batch> {
-        Box::pin(async move {
-            let mut waiter = Waiter::new(self, channel);
-            loop {
-                let batch = self.read_now(&mut self.state(), channel, Start::After(after), Limit::MAX);
-                if !batch.is_empty() {
-                    return Ok(batch);
-                }
-                waiter.rung().await;
-            }
-        })
+    fn tail<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Box<dyn Tail + 'a> {
+        let bell = self.state().bells.entry(channel.clone()).or_default().subscribe();
+        Box::new(Waiter { memory: self, channel, at: after, bell: Some(bell) })
     }
 }
 
-/// Somebody who waits on a channel; its bell is there as long as one of them is.
+/// Somebody who waits on a channel. Its bell is there as long as one of them is.
 struct Waiter<'a> {
     memory: &'a Memory,
     channel: &'a Channel,
+    at: Cursor,
     bell: Option<watch::Receiver<()>>,
 }
 
-impl<'a> Waiter<'a> {
-    fn new(memory: &'a Memory, channel: &'a Channel) -> Self {
-        let mut state = memory.state();
-        let bell = state.bells.entry(channel.clone()).or_default().subscribe();
-        Self { memory, channel, bell: Some(bell) }
+impl Waiter<'_> {
+    fn look(&mut self) -> Batch {
+        let batch = self.memory.read_now(&mut self.memory.state(), self.channel, Start::After(self.at), Limit::MAX);
+        self.at = batch.cursor();
+        batch
     }
+}
 
-    /// Returns once the bell has been rung since the last call, or since the waiter came.
-    async fn rung(&mut self) {
-        if let Some(bell) = &mut self.bell {
-            // The bell stays as long as this waiter does.
-            let _ = bell.changed().await;
-        }
+impl Tail for Waiter<'_> {
+    fn next(&mut self) -> Reply<'_, Batch> {
+        Box::pin(async {
+            let batch = self.look();
+            if !batch.is_empty() {
+                return Ok(batch);
+            }
+            if let Some(bell) = &mut self.bell {
+                let _ = timeout(LOOK_EVERY, bell.changed()).await;
+            }
+            Ok(self.look())
+        })
     }
 }
 
@@ -516,14 +519,15 @@ mod tests {
         let bench = bench(Limits::default());
         let channel = Channel::parse("x").unwrap();
         let first = bench.append("x", "a", None).unwrap();
-        let mut waiting = bench.memory.next(&channel, first);
-        let polled = tokio::time::timeout(Duration::from_millis(1), waiting.as_mut()).await;
+        let mut waiting = bench.memory.tail(&channel, first);
+        let polled = timeout(Duration::from_millis(1), waiting.next()).await;
         assert!(polled.is_err(), "nothing has come");
         bench.clock.advance(26 * HOUR);
         bench.append("y", "b", None).unwrap();
         let second = bench.append("x", "c", None).unwrap();
         assert_eq!(second.epoch(), first.epoch());
-        let batch = waiting.await.unwrap();
+        let batch = waiting.next().await.unwrap();
+        drop(waiting);
         assert!(!batch.missed() && batch.cursor() == second);
         assert!(bench.memory.state().bells.is_empty(), "the last waiter has taken its bell");
     }

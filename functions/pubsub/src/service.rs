@@ -1,6 +1,7 @@
 //! What a client can ask for: publish, subscribe (which is the hold), and the process's own: close.
 
 use std::{
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -32,7 +33,7 @@ pub struct Service {
     holds_max: usize,
     /// Becomes true once, when the process stops.
     closing: watch::Sender<bool>,
-    published: AtomicU64,
+    published: Arc<AtomicU64>,
     delivered: AtomicU64,
 }
 
@@ -43,6 +44,17 @@ pub enum Wanted {
     Batch(Limit),
     /// The next message, whatever was missed.
     Message,
+}
+
+/// A poll that waits.
+struct Hold<'a> {
+    channel: &'a Channel,
+    /// Where it stands. Only a hold for a message moves on without answering, past what was missed.
+    at: Cursor,
+    seat: Seat,
+    wanted: Wanted,
+    /// Whether it has read for itself.
+    looked: bool,
 }
 
 /// Why the service did not do as asked.
@@ -82,7 +94,7 @@ impl Service {
             holds: Semaphore::new(holds_max),
             holds_max,
             closing: watch::Sender::new(false),
-            published: AtomicU64::new(0),
+            published: Arc::default(),
             delivered: AtomicU64::new(0),
         }
     }
@@ -93,9 +105,19 @@ impl Service {
     /// [`Refusal::Stopping`], or what the store says.
     pub async fn publish(&self, channel: &Channel, draft: Draft, key: Option<Key>) -> Result<Appended, Refusal> {
         self.open()?;
-        let appended = self.store.append(channel, draft, key).await?;
-        self.published.fetch_add(u64::from(!appended.repeated), Relaxed);
-        Ok(appended)
+        let (store, published, channel) = (Arc::clone(&self.store), Arc::clone(&self.published), channel.clone());
+        let append = async move {
+            let appended = store.append(&channel, draft, key).await?;
+            published.fetch_add(u64::from(!appended.repeated), Relaxed);
+            Ok(appended)
+        };
+        // On a task of its own: a client that leaves must not stop an append midway, since others would have to wait
+        // until its slot is decided.
+        match tokio::spawn(append).await {
+            Ok(appended) => appended,
+            Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
+            Err(_) => Err(StoreError::NoAnswer.into()),
+        }
     }
 
     /// What stands there, holding until `until` when that is nothing. An empty batch when the hold ran out, or when
@@ -111,18 +133,20 @@ impl Service {
         until: Instant,
     ) -> Result<Arc<Batch>, Refusal> {
         self.open()?;
+        let begun = clock::now();
         let seat = match start {
-            Start::After(at) if clock::now() < until => self.followers.join_unread(channel, at).map(|seat| (at, seat)),
+            Start::After(at) if begun < until => self.followers.join_unread(channel, at).map(|seat| (at, seat)),
             _ => None,
         };
-        let (at, seat) = match seat {
-            Some(seat) => seat,
+        let mut hold = match seat {
+            Some((at, seat)) => Hold { channel, at, seat, wanted, looked: false },
             None => {
                 let batch = self.store.read(channel, start, wanted.limit()).await?;
                 if wanted.is_met_by(&batch) || clock::now() >= until {
                     return Ok(self.deliver(Arc::new(batch)));
                 }
-                (batch.cursor(), self.followers.join(channel, batch.cursor()))
+                let at = batch.cursor();
+                Hold { channel, at, seat: self.followers.join(channel, at), wanted, looked: true }
             }
         };
         let too_many = |_| Refusal::TooManyHolds(self.holds_max);
@@ -130,10 +154,16 @@ impl Service {
         let mut closing = self.closing.subscribe();
         tokio::select! {
             biased;
-            batch = self.hold(channel, at, seat, wanted) => Ok(self.deliver(batch?)),
-            () = sleep_until(until) => Ok(Arc::new(Batch::empty(at))),
-            _ = closing.wait_for(|closing| *closing) => Ok(Arc::new(Batch::empty(at))),
+            batch = self.hold(&mut hold) => return Ok(self.deliver(batch?)),
+            () = sleep_until(until) => {}
+            _ = closing.wait_for(|closing| *closing) => {}
         }
+        if hold.looked || hold.seat.looked_since(begun) {
+            return Ok(Arc::new(Batch::empty(hold.at)));
+        }
+        // Nobody has looked since it began. What was published before that must be in the answer, or there is none.
+        let batch = self.store.read(channel, Start::After(hold.at), wanted.limit()).await?;
+        Ok(self.deliver(Arc::new(batch)))
     }
 
     /// The newest messages before a position. Never holds.
@@ -165,38 +195,35 @@ impl Service {
         if *self.closing.borrow() { Err(Refusal::Stopping) } else { Ok(()) }
     }
 
-    /// Returns when there is what is wanted after `at`. It outlives an outage of the store.
-    async fn hold(
-        &self,
-        channel: &Channel,
-        mut at: Cursor,
-        mut seat: Seat,
-        wanted: Wanted,
-    ) -> Result<Arc<Batch>, StoreError> {
-        let mut pause = Duration::ZERO;
+    /// Returns when there is what is wanted. It outlives an outage of the store.
+    async fn hold(&self, hold: &mut Hold<'_>) -> Result<Arc<Batch>, StoreError> {
+        let (limit, mut pause) = (hold.wanted.limit(), Duration::ZERO);
         loop {
-            match seat.following(at, wanted.limit()) {
-                Following::Batch(batch) if wanted.is_met_by(&batch) => return Ok(batch),
-                Following::Batch(batch) => {
-                    at = batch.cursor();
-                    continue;
+            if let Ok(batch) = hold.seat.batch().await {
+                match batch.following(hold.at, limit) {
+                    Following::Batch(batch) if hold.wanted.is_met_by(&batch) => return Ok(batch),
+                    Following::Batch(batch) => {
+                        hold.at = batch.cursor();
+                        continue;
+                    }
+                    Following::NothingYet => continue,
+                    Following::Unknown => {}
                 }
-                Following::NothingYet if seat.news().await.is_ok() => continue,
-                Following::NothingYet | Following::Unknown => {}
             }
             // The follower is gone, or has passed this hold. Pauses grow, so that no fault makes this loop spin.
             sleep(pause).await;
             pause = (pause * 2).clamp(Duration::from_millis(50), PAUSE_MAX);
-            let batch = match self.store.read(channel, Start::After(at), wanted.limit()).await {
+            let batch = match self.store.read(hold.channel, Start::After(hold.at), limit).await {
                 Ok(batch) => batch,
                 Err(StoreError::Busy | StoreError::NoAnswer) => continue,
                 Err(error) => return Err(error),
             };
-            if wanted.is_met_by(&batch) {
+            hold.looked = true;
+            if hold.wanted.is_met_by(&batch) {
                 return Ok(Arc::new(batch));
             }
-            at = batch.cursor();
-            seat = self.followers.join(channel, at);
+            hold.at = batch.cursor();
+            hold.seat = self.followers.join(hold.channel, hold.at);
         }
     }
 

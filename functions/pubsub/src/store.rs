@@ -32,10 +32,19 @@ pub trait Store: Send + Sync + 'static {
     /// What is there now, possibly nothing; always carries a cursor; never waits for news.
     fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Reply<'a, Batch>;
 
-    /// As `read` after a cursor, but returns only when there is something: messages, or `missed`. How it waits is the
-    /// store's own affair. Dropping it ends the wait. It fails only with [`StoreError::Corrupt`]; what may pass it
-    /// waits out.
-    fn next<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Reply<'a, Batch>;
+    /// Goes along a log from a cursor on. How it hears of news is the store's own affair: memory is told, DynamoDB is
+    /// asked.
+    fn tail<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Box<dyn Tail + 'a>;
+}
+
+/// A reader that stays with one log and keeps what it has learnt from one batch to the next.
+pub trait Tail: Send {
+    /// What stands after the last batch: as soon as there is something (messages, or `missed`), or nothing, after a
+    /// second or so in which the log was looked at. A look that fails is tried again until one succeeds, so a tail that
+    /// is silent for longer is cut off from its log. It fails only with [`StoreError::Corrupt`].
+    ///
+    /// May be dropped at any await and asked again.
+    fn next(&mut self) -> Reply<'_, Batch>;
 }
 
 /// Where a message stands that was appended.

@@ -11,36 +11,38 @@ use std::{
 };
 
 use pubsub::{
-    batch::{Batch, Limit},
+    batch::Limit,
     channel::Channel,
-    clock::{self, Clock},
-    cursor::Cursor,
-    message::{Draft, Key, Text},
-    service::{Service, Wanted},
+    clock::{self, Clock, millis},
+    service::Wanted,
     store::Start,
 };
-use tests::checker::{Chain, History, Poll, Publish, Rules, check};
-use tokio::{
-    runtime,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tests::checker::{Chain, Glimpse, History, Poll, Publish, Rules, check};
+use tokio::{runtime, task::JoinSet, time::sleep};
 
 use super::{
+    lies::Lie,
+    line::Faults,
+    process::{Process, Running},
     random::Random,
-    table::{Faults, SimulatedTable},
+    table::SimulatedTable,
 };
-use crate::{DynamoDb, wrong::Wrong};
+use crate::{
+    head::Terms,
+    item::{LogName, Slot},
+    table::{Counted, Table},
+};
 
 const BEGUN_MS: u64 = 1_000_000_000_000;
+const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-const RETENTION: Duration = Duration::from_secs(24 * 3600);
-const SKEW_MS: u64 = 4_000;
-const PROCESSES: u64 = 4;
+const PROCESSES: usize = 4;
 const PUBLISHERS: u64 = 3;
-const SUBSCRIBERS: u64 = 3;
-/// Of each publisher, in each of the two busy phases.
-const MESSAGES: u64 = 8;
+/// Who stay from beginning to end, and who come in each busy phase.
+const REGULARS: u64 = 2;
+const VISITORS: u64 = 4;
+/// Longer than any request takes to land.
+const SETTLED: Duration = Duration::from_secs(62);
 
 /// What became of a run.
 pub(super) struct Outcome {
@@ -53,244 +55,306 @@ impl Outcome {
     /// The history, for people.
     pub(super) fn story(&self) -> String {
         let mut story = String::from("\n");
-        for Publish { text, key, begun, ended, id } in &self.history.publishes {
+        for Publish { text, key, begun, ended, id, .. } in &self.history.publishes {
             let _ = writeln!(story, "{begun:?} – {ended:?} publish {text} {key:?} → {id:?}");
         }
         for (number, chain) in self.history.chains.iter().enumerate() {
             let _ = writeln!(story, "subscriber {number} from {:?}", chain.start);
-            for Poll { begun, ended, messages, cursor, missed } in &chain.polls {
+            for Poll { begun, ended, messages, cursor, missed, .. } in &chain.polls {
                 let _ = writeln!(story, "  {begun:?} – {ended:?} → {cursor} {missed} {messages:?}");
             }
         }
-        let _ = writeln!(story, "audit {:?}", self.history.audit);
+        for Glimpse { before, limit, poll } in &self.history.glimpses {
+            let _ = writeln!(story, "{:?} {limit} before {before}: {:?}", poll.begun, poll.messages);
+        }
+        let _ = writeln!(story, "lost {:?} audit {:?}", self.history.losses, self.history.audit);
+        let _ = writeln!(story, "written {:?}", self.history.written);
         story
     }
 }
 
 /// Runs one seed.
-pub(super) fn simulate(seed: u64, wrong: Option<Wrong>) -> Outcome {
+pub(super) fn simulate(seed: u64, lie: Option<Lie>) -> Outcome {
     let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let simulation = Arc::new(Simulation::new(seed, wrong));
+        let simulation = Arc::new(Simulation::new(seed, lie));
         simulation.run().await;
-        let history = simulation.history.lock().unwrap().clone();
-        let rules =
-            Rules { patience: Duration::from_secs(20), retention: RETENTION, skew: Duration::from_millis(2 * SKEW_MS) };
-        Outcome { verdict: check(&history, rules), counts: simulation.table.counts(), history }
+        let mut history = simulation.history.lock().unwrap().clone();
+        history.written = Some(simulation.table.written());
+        let skew = 2 * simulation.plan.skew;
+        let rules = Rules {
+            // What a hold waits for a hole, and half a second to notice and to answer.
+            patience: SECOND + SECOND / 2,
+            patience_of_looks: 11 * SECOND + skew.min(10 * SECOND),
+            patience_of_losses: 27 * SECOND,
+            skew,
+        };
+        let mut verdict = check(&history, rules);
+        let said = history.publishes.iter().filter(|publish| publish.id.is_some()).count();
+        let heard = history.chains.iter().flat_map(|chain| &chain.polls).map(|poll| poll.messages.len()).sum::<usize>();
+        if said < 10 || heard < 10 {
+            verdict = Err(vec![format!("{said} messages were published, and {heard} delivered")]);
+        }
+        Outcome { verdict, counts: simulation.table.counts(), history }
     })
 }
 
-struct Process {
-    service: Service,
-    clock: Clock,
+/// What a seed has in store.
+pub(super) struct Plan {
+    /// How far the clocks of processes that DynamoDB lets in are apart.
+    pub(super) skew: Duration,
+    /// The clock of one process is so far off that DynamoDB refuses it.
+    refused_ms: Option<i64>,
+    retention: Duration,
+    raised_to: Option<Duration>,
+    /// Messages of each publisher in each busy phase.
+    pub(super) messages: u64,
+    later_version: bool,
+    page_max: usize,
 }
 
-struct Simulation {
+impl Plan {
+    fn draw(random: &mut Random) -> Self {
+        let raised_to = random.chance(150).then(|| random.one_of(&[24 * HOUR, 72 * HOUR]));
+        let skew_ms = random.one_of(&[4_000, 4_000, 4_000, 4_000, 4_000, 4_000, 4_000, 600_000]);
+        let messages = random.one_of(&[6, 6, 6, 8, 8, 8, 60]);
+        // Where clocks are minutes apart, a beginning sees all that is under way only if one page shows it.
+        let short_page = if messages > 10 || skew_ms > 5_000 { 40 } else { 3 };
+        Self {
+            skew: Duration::from_millis(skew_ms),
+            refused_ms: random.chance(200).then(|| random.one_of(&[-93_600_000, -1_200_000, 1_200_000, 93_600_000])),
+            retention: if raised_to.is_some() { HOUR } else { 24 * HOUR },
+            raised_to,
+            messages,
+            later_version: random.chance(30),
+            page_max: random.one_of(&[usize::MAX, usize::MAX, short_page]),
+        }
+    }
+}
+
+/// One run.
+pub(super) struct Simulation {
     random: Mutex<Random>,
+    pub(super) plan: Plan,
+    /// The true time.
     clock: Clock,
-    table: SimulatedTable,
-    processes: Vec<Process>,
-    channel: Channel,
-    history: Mutex<History>,
-    /// Whether subscribers go on.
-    awake: AtomicBool,
+    pub(super) table: SimulatedTable,
+    pub(super) processes: Vec<Process>,
+    pub(super) channel: Channel,
+    pub(super) history: Mutex<History>,
+    /// Whether those who stay go on.
+    pub(super) awake: AtomicBool,
 }
 
 impl Simulation {
-    fn new(seed: u64, wrong: Option<Wrong>) -> Self {
+    fn new(seed: u64, lie: Option<Lie>) -> Self {
         let mut random = Random::new(seed);
+        let plan = Plan::draw(&mut random);
         let clock = Clock::starting_at(BEGUN_MS);
-        let table = SimulatedTable::new(clock.clone(), random.fork(), wrong);
-        let process = |_| {
-            let clock = Clock::starting_at(BEGUN_MS + random.below(SKEW_MS));
-            let mut store = DynamoDb::new(table.clone(), clock.clone(), RETENTION);
-            store.wrong = wrong;
-            Process { service: Service::new(Arc::new(store), clock.clone(), 1000), clock }
+        let table = SimulatedTable::new(clock.clone(), random.fork());
+        table.with(|state| (state.stale, state.page_max) = (200, plan.page_max));
+        let process = |number| {
+            let skew = random.below(millis(plan.skew));
+            let off = plan.refused_ms.filter(|_| number == PROCESSES - 1).unwrap_or_default();
+            let clock = Clock::starting_at((BEGUN_MS + skew).checked_add_signed(off).unwrap());
+            Process::new(&table, clock, lie, plan.retention)
         };
         let processes = (0..PROCESSES).map(process).collect();
-        let channel = Channel::default();
         Self {
             random: Mutex::new(random),
+            plan,
             clock,
             table,
             processes,
-            channel,
+            channel: Channel::default(),
             history: Mutex::default(),
-            awake: AtomicBool::new(false),
+            awake: AtomicBool::new(true),
         }
     }
 
     async fn run(self: &Arc<Self>) {
-        let mut cursors = vec![None; SUBSCRIBERS as usize];
-        self.busy(0, MESSAGES, &mut cursors).await;
+        let mut regulars = JoinSet::new();
+        for _ in 0..REGULARS {
+            let (simulation, random) = (Arc::clone(self), self.fork());
+            regulars.spawn(async move { simulation.stay(random).await });
+        }
+        self.busy(0, self.plan.messages).await;
         self.quiet().await;
-        self.busy(1, MESSAGES, &mut cursors).await;
+        self.busy(1, self.plan.messages).await;
         self.audit().await;
-        self.lose();
-        self.busy(2, 1, &mut cursors).await;
+        self.lose().await;
+        self.busy(2, 1).await;
+        self.awake.store(false, Relaxed);
+        regulars.join_all().await;
     }
 
-    fn fork(&self) -> Random {
+    pub(super) fn fork(&self) -> Random {
         self.random.lock().unwrap().fork()
     }
 
     /// The true time since the beginning.
-    fn elapsed(&self) -> Duration {
-        Duration::from_millis(self.clock.unix_ms() - BEGUN_MS)
+    pub(super) fn elapsed(&self) -> Duration {
+        self.table.elapsed()
     }
 
     /// Everybody publishes and subscribes while things go wrong; then nothing goes wrong until all have all.
-    async fn busy(self: &Arc<Self>, phase: u64, messages: u64, cursors: &mut [Option<Cursor>]) {
+    async fn busy(self: &Arc<Self>, phase: u64, messages: u64) {
         let mut random = self.fork();
         let harshness = random.one_of(&[0, 1, 4]);
-        self.table.set_faults(Faults {
-            request_lost: 8 * harshness,
-            response_lost: 12 * harshness,
-            late: 12 * harshness,
-            slow: 15 * harshness,
-            throttled: 10 * harshness,
-            stale: 200,
-        });
-        self.awake.store(true, Relaxed);
-        let mut subscribers = JoinSet::new();
-        for (number, cursor) in cursors.iter().enumerate() {
-            let (simulation, cursor, random) = (Arc::clone(self), *cursor, self.fork());
-            subscribers.spawn(async move { (number, simulation.subscribe(cursor, random).await) });
+        let overload = random.chance(100);
+        if overload {
+            self.table.count("overload");
         }
+        for process in &self.processes {
+            process.line.set_faults(Faults {
+                request_lost: 8 * harshness,
+                response_lost: 12 * harshness,
+                late: 12 * harshness,
+                slow: 15 * harshness,
+                throttled: if overload { 350 } else { 10 * harshness },
+            });
+        }
+        let mut people = JoinSet::new();
+        for _ in 0..VISITORS {
+            let (simulation, random) = (Arc::clone(self), self.fork());
+            people.spawn(async move { simulation.visit(random).await });
+        }
+        let (simulation, mischief) = (Arc::clone(self), self.fork());
+        people.spawn(async move { simulation.mischief(mischief).await });
         let mut publishers = JoinSet::new();
         for number in 0..PUBLISHERS {
             let (simulation, random) = (Arc::clone(self), self.fork());
             publishers.spawn(async move { simulation.publish(phase, number, messages, random).await });
         }
+        if phase == 0 && self.plan.later_version {
+            self.publish_as_later_version(&mut random).await;
+        }
         publishers.join_all().await;
-        self.table.set_faults(Faults { stale: 200, ..Faults::default() });
-        // Longer than any request takes to land.
-        sleep(Duration::from_secs(62)).await;
-        self.awake.store(false, Relaxed);
-        for (number, cursor) in subscribers.join_all().await {
-            cursors[number] = cursor;
+        for process in &self.processes {
+            process.line.set_faults(Faults::default());
+        }
+        people.join_all().await;
+        sleep(SETTLED).await;
+    }
+
+    /// What befalls single processes, or all.
+    async fn mischief(&self, mut random: Random) {
+        for _ in 0..random.below(4) {
+            sleep(random.duration_ms(0, 3_000)).await;
+            let process = &self.processes[usize::try_from(random.below(PROCESSES as u64)).unwrap()];
+            match random.below(4) {
+                0 => process.line.cut(random.duration_ms(100, 20_000)),
+                1 => process.line.freeze(random.duration_ms(100, 2_500)),
+                // While one sleeps, all clocks go on: by seconds, or by days.
+                2 => {
+                    process.line.freeze(random.duration_ms(100, 2_500));
+                    sleep(random.duration_ms(0, 100)).await;
+                    let by = random.one_of(&[6 * SECOND, 20 * SECOND, HOUR, 26 * HOUR, 200 * HOUR]);
+                    self.advance(by + random.duration_ms(0, 1_000));
+                }
+                _ => {}
+            }
         }
     }
 
-    /// Days in which hardly anybody speaks.
-    async fn quiet(&self) {
+    /// All clocks go on while nobody does anything.
+    fn advance(&self, by: Duration) {
+        self.table.count("time jumped");
+        let begun = self.elapsed();
+        self.clock.advance(by);
+        for process in &self.processes {
+            process.clock.advance(by);
+            process.line.trouble_since(begun);
+        }
+        self.table.expire();
+    }
+
+    /// Days in which hardly anybody speaks, though some listen.
+    async fn quiet(self: &Arc<Self>) {
         let mut random = self.fork();
-        self.table.count("quiet days");
-        for day in 0..=random.below(4) {
-            let hours = random.one_of(&[10 * HOUR, 24 * HOUR - HOUR / 12, 24 * HOUR + HOUR / 2, 25 * HOUR, 51 * HOUR]);
-            let by = hours + random.duration_ms(0, 600_000);
-            self.clock.advance(by);
-            for process in &self.processes {
-                process.clock.advance(by);
-            }
+        let (margin, kept) = (HOUR / 12, self.plan.retention);
+        for day in 0..=random.below(5) {
+            let spans = [kept / 2, kept - margin, kept + HOUR / 2, kept + HOUR - margin, 3 * (kept + HOUR)];
+            let span = if day == 0 && self.plan.later_version { 30 * HOUR } else { random.one_of(&spans) };
+            self.advance(span + random.duration_ms(0, 600_000));
             for _ in 0..random.below(3) {
                 self.table.expire();
             }
-            if random.chance(300) {
-                self.publish_once(&format!("quiet.{day}"), None, &mut random).await;
-                sleep(Duration::from_secs(5)).await;
+            for number in 0..random.below(3) {
+                if random.chance(300) {
+                    // Its publisher dies before it writes.
+                    let _ = self.give_out().await;
+                } else if random.chance(500) {
+                    self.publish_once(&format!("quiet.{day}.{number}"), None, &mut random).await;
+                }
+            }
+            sleep(random.duration_ms(0, 5_000)).await;
+            if day == 1 {
+                self.raise(&mut random).await;
             }
         }
+        self.raise(&mut random).await;
         if random.chance(200) {
-            self.lose();
+            self.lose().await;
         }
     }
 
-    /// Somebody loses the log.
-    fn lose(&self) {
-        if self.random.lock().unwrap().chance(500) {
-            self.table.behead();
-        } else {
+    /// One process after the other is started anew with a longer retention, while others still have the shorter one.
+    async fn raise(&self, random: &mut Random) {
+        let Some(retention) = self.plan.raised_to.filter(|to| self.processes[0].running().kept != *to) else { return };
+        self.table.count("retention raised");
+        for (number, process) in self.processes.iter().enumerate().rev() {
+            process.restart(retention);
+            self.publish_once(&format!("raised.{number}"), None, random).await;
+            sleep(random.duration_ms(0, 2_000)).await;
+        }
+    }
+
+    /// Gives out an offset, as a publisher does that then dies.
+    async fn give_out(&self) -> Option<(LogName, u64)> {
+        let process = &self.processes[0];
+        let terms = Terms::new(process.clock.unix_ms(), millis(process.running().kept));
+        match process.line.count_up(&self.channel, terms).await {
+            Ok(Counted::Up(head)) => Some((LogName::new(&self.channel, head.epoch), head.last)),
+            _ => None,
+        }
+    }
+
+    /// A later version writes something that this one can't read.
+    async fn publish_as_later_version(&self, random: &mut Random) {
+        sleep(random.duration_ms(0, 1_000)).await;
+        if let Some((log, offset)) = self.give_out().await {
+            let slot = Slot::Unknown { time: self.table.unix_ms() };
+            let _ = self.processes[0].line.put_slot(&log, offset, &slot, u64::MAX).await;
+            self.table.count("later version");
+            let epoch = self.table.with(|state| state.head(&self.channel)).map_or(0, |head| head.epoch);
+            self.history.lock().unwrap().unreadable.insert((epoch, offset));
+        }
+    }
+
+    /// Somebody loses the log, at a moment at which nobody publishes.
+    async fn lose(&self) {
+        let mut random = self.fork();
+        let missing = random.chance(200);
+        if missing {
+            let span = random.duration_ms(1_000, 8_000);
+            self.table.count("table missing");
+            self.processes.iter().for_each(|process| process.line.cut(span));
+            sleep(span).await;
+        }
+        if missing || random.chance(500) {
             self.table.clear();
-        }
-    }
-
-    async fn publish(&self, phase: u64, number: u64, messages: u64, mut random: Random) {
-        for message in 0..messages {
-            let text = format!("{phase}.{number}.{message}");
-            let key = random.chance(500).then_some(text.as_str());
-            if key.is_some() && random.chance(100) {
-                let (mut one, mut other) = (random.fork(), random.fork());
-                tokio::join!(self.publish_once(&text, key, &mut one), self.publish_once(&text, key, &mut other));
-            }
-            for _ in 0..4 {
-                let done = self.publish_once(&text, key, &mut random).await;
-                if key.is_none() || (done && random.chance(700)) {
-                    break;
-                }
-                self.table.count("published again");
-                sleep(random.duration_ms(0, 3_000)).await;
-            }
-            let pauses = random.one_of(&[0, 20, 300, 3_000]);
-            sleep(random.duration_ms(0, pauses)).await;
-        }
-    }
-
-    /// One attempt on some process, which may crash at any moment of it.
-    async fn publish_once(&self, text: &str, key: Option<&str>, random: &mut Random) -> bool {
-        let process = &self.processes[random.below(PROCESSES) as usize];
-        let draft = Draft { nick: None, text: Text::parse(text.to_owned()).unwrap() };
-        let parsed = key.map(|key| Key::parse(key.as_bytes()).unwrap());
-        let begun = self.elapsed();
-        let patience = if random.chance(150) {
-            self.table.count("publisher crashed");
-            random.duration_ms(0, 60)
         } else {
-            Duration::MAX
-        };
-        let published = timeout(patience, process.service.publish(&self.channel, draft, parsed)).await;
-        let id = published.ok().and_then(Result::ok).map(|appended| appended.id);
-        let (text, key) = (text.to_owned(), key.map(str::to_owned));
-        self.history.lock().unwrap().publishes.push(Publish { text, key, begun, ended: self.elapsed(), id });
-        id.is_some()
-    }
-
-    /// Polls until it is told to stop, and says where it stands.
-    async fn subscribe(&self, mut cursor: Option<Cursor>, mut random: Random) -> Option<Cursor> {
-        let mut first = Start::Latest;
-        if cursor.is_none() && random.chance(700) {
-            cursor = Some(Cursor::ORIGIN);
-        } else if random.chance(500) {
-            first = Start::Earliest;
+            self.table.behead();
         }
-        let mut chain = Chain { start: cursor, polls: vec![] };
-        while self.awake.load(Relaxed) {
-            let process = &self.processes[random.below(PROCESSES) as usize];
-            let start = cursor.map_or(first, Start::After);
-            let wait = Duration::from_secs(random.one_of(&[0, 1, 5, 25]));
-            let limit = Limit::clamped(random.one_of(&[1, 3, 100])).unwrap();
-            let begun = self.elapsed();
-            let poll = process.service.subscribe(&self.channel, start, Wanted::Batch(limit), clock::now() + wait);
-            let patience = if random.chance(150) { random.duration_ms(0, 2_000) } else { Duration::MAX };
-            match timeout(patience, poll).await {
-                Err(_) => self.table.count("subscriber broke off"),
-                Ok(Err(_)) => {}
-                Ok(Ok(batch)) => {
-                    cursor = Some(batch.cursor());
-                    chain.polls.push(self.answered(begun, &batch));
-                }
-            }
-            let pauses = if wait.is_zero() { 3_000 } else { 200 };
-            sleep(random.duration_ms(0, pauses)).await;
-        }
-        self.history.lock().unwrap().chains.push(chain);
-        cursor
-    }
-
-    fn answered(&self, begun: Duration, batch: &Batch) -> Poll {
-        let messages = batch.messages().iter();
-        Poll {
-            begun,
-            ended: self.elapsed(),
-            messages: messages.map(|message| (message.id(), message.text().as_str().to_owned())).collect(),
-            cursor: batch.cursor(),
-            missed: batch.missed(),
-        }
+        let lost = self.elapsed();
+        self.history.lock().unwrap().losses.push(lost);
     }
 
     /// Reads all that is there.
     async fn audit(&self) {
-        let service = &self.processes[0].service;
+        let Running { service, kept, .. } = self.processes[0].running();
+        let begun = self.elapsed();
         let mut start = Start::Earliest;
         let mut all = Vec::new();
         loop {
@@ -299,9 +363,14 @@ impl Simulation {
             if batch.messages().is_empty() {
                 break;
             }
-            all.extend(self.answered(Duration::ZERO, &batch).messages);
+            all.extend(self.answered(&self.processes[0], kept, begun, false, &batch).messages);
             start = Start::After(batch.cursor());
         }
         self.history.lock().unwrap().audit = Some((self.elapsed(), all));
+    }
+
+    /// Adds to the history.
+    pub(super) fn note(&self, chain: Chain) {
+        self.history.lock().unwrap().chains.push(chain);
     }
 }

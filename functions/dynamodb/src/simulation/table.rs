@@ -1,4 +1,4 @@
-//! The simulated table: what DynamoDB does, and everything that can go wrong between it and a process.
+//! The simulated table: what DynamoDB does with each request that reaches it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,49 +11,39 @@ use pubsub::{
     clock::{self, Clock},
     message::Key,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::random::Random;
 use crate::{
-    item::{Head, LogName, Pointer, Slot},
-    table::{Consistency, Moved, Page, Range, Table, TableError, Turn},
-    wrong::Wrong,
+    head::{Head, Terms},
+    item::{LogName, Pointer, Slot},
+    table::{Consistency, Counted, Moved, Page, Range, Table, TableError},
 };
-
-/// How often each thing goes wrong, in a thousand requests.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Faults {
-    pub(super) request_lost: u64,
-    pub(super) response_lost: u64,
-    pub(super) late: u64,
-    pub(super) slow: u64,
-    pub(super) throttled: u64,
-    pub(super) stale: u64,
-}
 
 /// One table, shared by processes.
 #[derive(Clone)]
 pub(crate) struct SimulatedTable(Arc<World>);
 
 struct World {
-    /// The true time, by which items expire.
+    /// The true time, by which items expire and signatures are checked.
     clock: Clock,
+    begun_ms: u64,
     state: Mutex<State>,
 }
 
-struct State {
-    random: Random,
-    faults: Faults,
-    wrong: Option<Wrong>,
-    items: Items,
-    counts: BTreeMap<&'static str, u64>,
-}
-
-#[derive(Default)]
-struct Items {
+/// What stands in it.
+pub(super) struct State {
+    pub(super) random: Random,
+    /// How many of a thousand eventually consistent queries are stale.
+    pub(super) stale: u64,
+    /// A query brings no more slots than this: what 1 MB holds.
+    pub(super) page_max: usize,
     heads: HashMap<Channel, Head>,
     slots: BTreeMap<(LogName, u64), Stored<Slot>>,
-    keys: HashMap<String, Stored<Pointer>>,
+    keys: BTreeMap<String, Stored<Pointer>>,
+    /// When each slot was written, by epoch and offset, in the time since the beginning.
+    written: BTreeMap<(u64, u64), Duration>,
+    counts: BTreeMap<&'static str, u64>,
 }
 
 struct Stored<T> {
@@ -81,183 +71,208 @@ impl<T> Stored<T> {
 
 impl SimulatedTable {
     /// An empty table.
-    pub(super) fn new(clock: Clock, random: Random, wrong: Option<Wrong>) -> Self {
-        let (faults, items, counts) = Default::default();
-        let state = Mutex::new(State { random, faults, wrong, items, counts });
-        Self(Arc::new(World { clock, state }))
+    pub(super) fn new(clock: Clock, random: Random) -> Self {
+        let (heads, slots, keys, written, counts) = Default::default();
+        let state = State { random, stale: 0, page_max: usize::MAX, heads, slots, keys, written, counts };
+        Self(Arc::new(World { begun_ms: clock.unix_ms(), clock, state: Mutex::new(state) }))
     }
 
     /// An empty table that nothing ever goes wrong with.
     pub(crate) fn faultless(clock: Clock) -> Self {
-        Self::new(clock, Random::new(0), None)
+        Self::new(clock, Random::new(0))
     }
 
-    /// Sets what goes wrong from now on.
-    pub(super) fn set_faults(&self, faults: Faults) {
-        self.0.state.lock().unwrap().faults = faults;
+    /// Does something to the table.
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
+        act(&mut self.0.state.lock().unwrap())
+    }
+
+    /// The true time, in milliseconds since 1970.
+    pub(super) fn unix_ms(&self) -> u64 {
+        self.0.clock.unix_ms()
+    }
+
+    /// The true time since the beginning.
+    pub(super) fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.unix_ms() - self.0.begun_ms)
     }
 
     /// Counts something that happened.
     pub(super) fn count(&self, what: &'static str) {
-        *self.0.state.lock().unwrap().counts.entry(what).or_default() += 1;
+        self.with(|state| *state.counts.entry(what).or_default() += 1);
     }
 
     pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
-        self.0.state.lock().unwrap().counts.clone()
+        self.with(|state| state.counts.clone())
+    }
+
+    /// How many slots and keys there are.
+    pub(crate) fn items(&self) -> usize {
+        self.with(|state| {
+            let slots = state.slots.values().filter(|stored| stored.is_there()).count();
+            slots + state.keys.values().filter(|stored| stored.is_there()).count()
+        })
+    }
+
+    /// How often something has happened since this was last asked.
+    pub(crate) fn take_count(&self, what: &'static str) -> u64 {
+        self.with(|state| state.counts.remove(what).unwrap_or_default())
+    }
+
+    pub(super) fn written(&self) -> BTreeMap<(u64, u64), Duration> {
+        self.with(|state| state.written.clone())
     }
 
     /// Deletes some of what has expired, in no order.
-    pub(super) fn expire(&self) {
-        let mut state = self.0.state.lock().unwrap();
-        let State { random, items, counts, .. } = &mut *state;
-        let seconds = self.0.clock.unix_ms() / 1000;
-        let mut delete = |expires: u64, deleted: &mut Option<Instant>| {
-            if expires < seconds && deleted.is_none() && random.chance(500) {
-                *deleted = Some(clock::now());
-                *counts.entry("item expired").or_default() += 1;
-            }
-        };
-        for stored in items.slots.values_mut() {
-            delete(stored.expires, &mut stored.deleted);
-        }
-        let mut keys: Vec<_> = items.keys.iter_mut().collect();
-        keys.sort_by(|one, other| one.0.cmp(other.0));
-        for (_, stored) in keys {
-            delete(stored.expires, &mut stored.deleted);
-        }
+    pub(crate) fn expire(&self) {
+        let seconds = self.unix_ms() / 1000;
+        let deleted = self.with(|state| {
+            let State { random, slots, keys, .. } = state;
+            let mut expired = 0;
+            let mut delete = |expires: u64, deleted: &mut Option<Instant>| {
+                if expires < seconds && deleted.is_none() && random.chance(500) {
+                    *deleted = Some(clock::now());
+                    expired += 1;
+                }
+            };
+            slots.values_mut().for_each(|stored| delete(stored.expires, &mut stored.deleted));
+            keys.values_mut().for_each(|stored| delete(stored.expires, &mut stored.deleted));
+            expired
+        });
+        (0..deleted).for_each(|_| self.count("item expired"));
     }
 
     /// Somebody deletes the heads.
     pub(super) fn behead(&self) {
-        self.0.state.lock().unwrap().items.heads.clear();
+        self.with(|state| state.heads.clear());
         self.count("head deleted");
     }
 
     /// Somebody makes the table anew.
-    pub(super) fn clear(&self) {
-        self.0.state.lock().unwrap().items = Items::default();
+    pub(crate) fn clear(&self) {
+        self.with(|state| {
+            state.heads.clear();
+            state.slots.clear();
+            state.keys.clear();
+        });
         self.count("table made anew");
     }
 
-    /// Sends a request as the SDK does, up to three times, each given a second.
-    async fn request<R, A>(&self, kind: &'static str, apply: A) -> Result<R, TableError>
-    where
-        A: Fn(&mut State) -> R + Send + Sync + Clone + 'static,
-        R: Send,
-    {
-        const ATTEMPT: Duration = Duration::from_secs(1);
-        let mut error = TableError::NoAnswer;
-        self.count(kind);
-        for attempt in 0..3 {
-            let (fate, there, back) = {
-                let mut state = self.0.state.lock().unwrap();
-                let faults = state.faults;
-                let random = &mut state.random;
-                (faults.draw(random), random.duration_ms(1, 10), random.duration_ms(1, 10))
-            };
-            if attempt > 0 {
-                self.count("tried again");
+    pub(crate) fn put_slot_now(&self, log: &LogName, offset: u64, slot: &Slot, expires: u64) -> Option<Slot> {
+        let (place, elapsed) = ((log.clone(), offset), self.elapsed());
+        self.with(|state| {
+            if let Some(old) = state.slots.get(&place).filter(|stored| stored.is_there()) {
+                return Some(old.value.clone());
             }
-            match fate {
-                Fate::Answered => {
-                    sleep(there).await;
-                    let answer = self.apply(&apply);
-                    sleep(back).await;
-                    return Ok(answer);
-                }
-                Fate::Slow => {
-                    self.count("slow");
-                    sleep(there * 40).await;
-                    let answer = self.apply(&apply);
-                    sleep(back * 40).await;
-                    return Ok(answer);
-                }
-                Fate::Throttled => {
-                    self.count("throttled");
-                    sleep(there + back).await;
-                    error = TableError::Throttled;
-                    continue;
-                }
-                Fate::RequestLost => self.count("request lost"),
-                Fate::ResponseLost => {
-                    self.count("response lost");
-                    let (table, apply) = (self.clone(), apply.clone());
-                    tokio::spawn(async move {
-                        sleep(there).await;
-                        table.apply(&apply);
-                    });
-                }
-                Fate::Late => {
-                    self.count("landed late");
-                    let late = self.0.state.lock().unwrap().random.duration_ms(1, 60_000);
-                    let (table, apply) = (self.clone(), apply.clone());
-                    tokio::spawn(async move {
-                        sleep(late).await;
-                        table.apply(&apply);
-                    });
-                }
-            }
-            sleep(ATTEMPT).await;
-            error = TableError::NoAnswer;
-        }
-        self.count("given up");
-        Err(error)
-    }
-
-    fn apply<R>(&self, apply: &impl Fn(&mut State) -> R) -> R {
-        apply(&mut self.0.state.lock().unwrap())
-    }
-}
-
-/// What becomes of one try.
-enum Fate {
-    Answered,
-    Slow,
-    Throttled,
-    RequestLost,
-    ResponseLost,
-    Late,
-}
-
-impl Faults {
-    fn draw(self, random: &mut Random) -> Fate {
-        let mut drawn = random.below(1000);
-        for (likely, fate) in [
-            (self.request_lost, Fate::RequestLost),
-            (self.response_lost, Fate::ResponseLost),
-            (self.late, Fate::Late),
-            (self.slow, Fate::Slow),
-            (self.throttled, Fate::Throttled),
-        ] {
-            if drawn < likely {
-                return fate;
-            }
-            drawn -= likely;
-        }
-        Fate::Answered
-    }
-}
-
-impl Table for SimulatedTable {
-    async fn give_out(&self, channel: &Channel, turn: Turn, now: u64, quiet: u64) -> Result<Option<Head>, TableError> {
-        let channel = channel.clone();
-        self.request("give out", move |state| {
-            let old = state.items.heads.get(&channel).copied();
-            let runs_on = old.is_some_and(|head| head.time > quiet);
-            let always = state.wrong == Some(Wrong::BaseUnconditionally);
-            let head = match turn {
-                Turn::RunOn if always => return None,
-                Turn::RunOn => old.filter(|_| runs_on).map(|head| Head { last: head.last + 1, time: now, ..head })?,
-                Turn::Begin if runs_on && !always => return None,
-                Turn::Begin => {
-                    let last = old.map_or(0, |head| head.last);
-                    Head { epoch: old.map_or(now, |head| head.epoch), last: last + 1, time: now, base: last }
-                }
-            };
-            state.items.heads.insert(channel.clone(), head);
-            Some(head)
+            state.overwrite(log, offset, slot, expires, elapsed);
+            None
         })
-        .await
+    }
+}
+
+impl State {
+    /// Writes a slot whatever stands there.
+    pub(super) fn overwrite(&mut self, log: &LogName, offset: u64, slot: &Slot, expires: u64, elapsed: Duration) {
+        self.slots.insert((log.clone(), offset), Stored::new(slot.clone(), expires));
+        let epoch = log.as_str().rsplit('@').next().and_then(|epoch| epoch.parse().ok());
+        self.written.entry((epoch.unwrap(), offset)).or_insert(elapsed);
+    }
+
+    pub(super) fn count_up(&mut self, channel: &Channel, terms: Terms) -> Counted {
+        let old = self.heads.get(channel).copied();
+        match old.filter(|head| terms.allow(head)) {
+            None => Counted::Not(old),
+            Some(head) => {
+                let head = Head { last: head.last + 1, time: terms.now, ..head };
+                self.heads.insert(channel.clone(), head);
+                Counted::Up(head)
+            }
+        }
+    }
+
+    pub(super) fn put_head(&mut self, channel: &Channel, old: Option<Head>, new: Head) -> bool {
+        let known = |head: Head| (head.epoch, head.last);
+        let free = self.heads.get(channel).copied().map(known) == old.map(known);
+        if free {
+            self.heads.insert(channel.clone(), new);
+        }
+        free
+    }
+
+    pub(super) fn put_key(
+        &mut self,
+        log: &LogName,
+        key: &Key,
+        to: Pointer,
+        quiet: u64,
+        expires: u64,
+    ) -> Option<Pointer> {
+        let name = log.of_key(key);
+        let old = self.keys.get(&name).filter(|stored| stored.is_there()).map(|stored| stored.value);
+        if let Some(old) = old.filter(|old| old.time >= quiet) {
+            return Some(old);
+        }
+        self.keys.insert(name, Stored::new(to, expires));
+        None
+    }
+
+    pub(super) fn move_key(&mut self, log: &LogName, key: &Key, from: u64, to: Pointer, expires: u64) -> Moved {
+        let name = log.of_key(key);
+        let old = self.keys.get(&name).filter(|stored| stored.is_there()).map(|stored| stored.value);
+        match old {
+            None => Moved::Gone,
+            Some(old) if old.slot != from => Moved::Elsewhere(old),
+            Some(_) => {
+                self.keys.insert(name, Stored::new(to, expires));
+                Moved::Done
+            }
+        }
+    }
+
+    /// Each item may come from another replica, so a stale answer is also a partial one, and goes back in time.
+    pub(super) fn query(&mut self, log: &LogName, range: Range, limit: usize, stale: bool) -> Page {
+        let Self { random, slots, page_max, .. } = self;
+        let mut shown = |stored: &Stored<Slot>| {
+            let lag = if stale { random.duration_ms(0, 2_000) } else { Duration::ZERO };
+            stored.shown(lag)
+        };
+        let limit = limit.min(*page_max);
+        let (from, to) = match range {
+            Range::Above(offset) => (offset + 1, u64::MAX),
+            Range::Below(offset) => (0, offset.saturating_sub(1)),
+        };
+        let found = slots.range((log.clone(), from)..=(log.clone(), to));
+        let slot = |((_, offset), stored): (&(LogName, u64), &Stored<Slot>)| (*offset, stored.value.clone());
+        let slots: Vec<_> = match range {
+            Range::Above(_) => found.filter(|(_, stored)| shown(stored)).map(slot).take(limit).collect(),
+            Range::Below(_) => found.rev().filter(|(_, stored)| shown(stored)).map(slot).take(limit).collect(),
+        };
+        // As DynamoDB does: who got as many as they wanted is not told that these were all.
+        let more = slots.len() == limit;
+        Page { slots, more }
+    }
+
+    pub(super) fn head(&self, channel: &Channel) -> Option<Head> {
+        self.heads.get(channel).copied()
+    }
+}
+
+impl Terms {
+    /// What the condition in DynamoDB says.
+    pub(crate) fn allow(&self, head: &Head) -> bool {
+        let raised = head.retention >= self.retention || head.kept < head.retention;
+        head.time > self.quiet && head.time < self.ahead && head.due > self.now && raised
+    }
+}
+
+/// Without a line between, every request is answered at once.
+impl Table for SimulatedTable {
+    async fn count_up(&self, channel: &Channel, terms: Terms) -> Result<Counted, TableError> {
+        Ok(self.with(|state| state.count_up(channel, terms)))
+    }
+
+    async fn put_head(&self, channel: &Channel, old: Option<Head>, new: Head) -> Result<bool, TableError> {
+        Ok(self.with(|state| state.put_head(channel, old, new)))
     }
 
     async fn put_slot(
@@ -267,19 +282,7 @@ impl Table for SimulatedTable {
         slot: &Slot,
         expires: u64,
     ) -> Result<Option<Slot>, TableError> {
-        let (place, slot) = ((log.clone(), offset), slot.clone());
-        let kind = if matches!(slot, Slot::Filler { .. }) { "put filler" } else { "put message" };
-        self.request(kind, move |state| {
-            let old = state.items.slots.get(&place).filter(|stored| stored.is_there());
-            if let Some(old) = old
-                && state.wrong != Some(Wrong::WriteUnconditionally)
-            {
-                return Some(old.value.clone());
-            }
-            state.items.slots.insert(place.clone(), Stored::new(slot.clone(), expires));
-            None
-        })
-        .await
+        Ok(self.put_slot_now(log, offset, slot, expires))
     }
 
     async fn put_key(
@@ -290,16 +293,7 @@ impl Table for SimulatedTable {
         quiet: u64,
         expires: u64,
     ) -> Result<Option<Pointer>, TableError> {
-        let name = log.of_key(key);
-        self.request("put key", move |state| {
-            let old = state.items.keys.get(&name).filter(|stored| stored.is_there()).map(|stored| stored.value);
-            if let Some(old) = old.filter(|old| old.time >= quiet) {
-                return Some(old);
-            }
-            state.items.keys.insert(name.clone(), Stored::new(to, expires));
-            None
-        })
-        .await
+        Ok(self.with(|state| state.put_key(log, key, to, quiet, expires)))
     }
 
     async fn move_key(
@@ -310,66 +304,14 @@ impl Table for SimulatedTable {
         to: Pointer,
         expires: u64,
     ) -> Result<Moved, TableError> {
-        let name = log.of_key(key);
-        self.request("move key", move |state| {
-            let old = state.items.keys.get(&name).filter(|stored| stored.is_there()).map(|stored| stored.value);
-            match old {
-                None => Moved::Gone,
-                Some(old) if old.slot != from => Moved::Elsewhere(old),
-                Some(_) => {
-                    state.items.keys.insert(name.clone(), Stored::new(to, expires));
-                    Moved::Done
-                }
-            }
-        })
-        .await
+        Ok(self.with(|state| state.move_key(log, key, from, to, expires)))
     }
 
-    async fn query(
-        &self,
-        log: &LogName,
-        range: Range,
-        consistency: Consistency,
-        limit: usize,
-    ) -> Result<Page, TableError> {
-        let log = log.clone();
-        self.request("query", move |state| {
-            let State { random, faults, items, counts, .. } = state;
-            // Each item may come from another replica, so a stale answer is also a partial one, and goes back in time.
-            let stale = consistency == Consistency::Eventual && random.chance(faults.stale);
-            if stale {
-                *counts.entry("stale query").or_default() += 1;
-            }
-            let mut shown = |stored: &Stored<Slot>| {
-                let lag = if stale { random.duration_ms(0, 2_000) } else { Duration::ZERO };
-                stored.shown(lag)
-            };
-            let found: Vec<_> = match range {
-                Range::Above(offset) => items
-                    .slots
-                    .range((log.clone(), offset + 1)..=(log.clone(), u64::MAX))
-                    .filter(|(_, stored)| shown(stored))
-                    .map(|((_, offset), stored)| (*offset, stored.value.clone()))
-                    .take(limit)
-                    .collect(),
-                Range::Below(offset) => items
-                    .slots
-                    .range((log.clone(), 0)..(log.clone(), offset))
-                    .rev()
-                    .filter(|(_, stored)| shown(stored))
-                    .map(|((_, offset), stored)| (*offset, stored.value.clone()))
-                    .take(limit)
-                    .collect(),
-            };
-            // As DynamoDB does: who got as many as they wanted is not told that these were all.
-            let more = found.len() == limit;
-            Page { slots: found, more }
-        })
-        .await
+    async fn query(&self, log: &LogName, range: Range, _: Consistency, limit: usize) -> Result<Page, TableError> {
+        Ok(self.with(|state| state.query(log, range, limit, false)))
     }
 
     async fn head(&self, channel: &Channel) -> Result<Option<Head>, TableError> {
-        let channel = channel.clone();
-        self.request("head", move |state| state.items.heads.get(&channel).copied()).await
+        Ok(self.with(|state| state.head(channel)))
     }
 }

@@ -1,0 +1,172 @@
+//! Looking once: what stands after a cursor now.
+
+use std::collections::BTreeMap;
+
+use pubsub::{
+    batch::{Batch, Limit},
+    channel::Channel,
+    cursor::Cursor,
+    store::{Start, StoreError},
+};
+
+use crate::{
+    DynamoDb,
+    head::Head,
+    item::{LogName, Slot},
+    table::{Consistency, Range, Table, TableError},
+    walk::{Times, Walk},
+};
+
+/// Slots asked for in one query. Fewer, even for one message, would stop at a row of fillers.
+pub(crate) const PAGE_SLOTS: usize = 100;
+
+/// Queries of one look. Beyond it, whoever asked goes on from where it came.
+pub(crate) const PAGES_MAX: usize = 50;
+
+impl<T: Table> DynamoDb<T> {
+    pub(crate) async fn read(&self, channel: &Channel, start: Start, limit: Limit) -> Result<Batch, StoreError> {
+        match start {
+            Start::After(cursor) => self.look(channel, cursor, limit).await,
+            Start::Earliest => self.earliest(channel, limit).await,
+            Start::Latest => self.newest(channel, None, limit).await,
+            Start::Last(count) => self.newest(channel, Some(count), limit).await,
+            Start::Before(cursor) => self.history(channel, cursor, limit).await,
+        }
+    }
+
+    /// What stands after a cursor, by as few requests as can tell.
+    async fn look(&self, channel: &Channel, after: Cursor, limit: Limit) -> Result<Batch, StoreError> {
+        if after != Cursor::ORIGIN {
+            let (walk, _) = self.glance(channel, after).await?;
+            if !walk.messages.is_empty() && !walk.missed {
+                return Ok(batch(after, after.epoch(), walk, limit));
+            }
+        }
+        self.look_closely(channel, after, limit, |_| false).await
+    }
+
+    /// One eventually consistent query. It can show what is to be delivered, but never that something was missed, and it
+    /// decides nothing: what looks like a hole may have expired and been deleted. Says, too, up to where there may be
+    /// more above what it brought.
+    pub(crate) async fn glance(&self, channel: &Channel, at: Cursor) -> Result<(Walk, Option<u64>), TableError> {
+        let log = LogName::new(channel, at.epoch());
+        let page = self.table.query(&log, Range::Above(at.offset()), Consistency::Eventual, PAGE_SLOTS).await?;
+        let more_above = page.slots.last().map(|(offset, _)| *offset).filter(|_| page.more);
+        let mut walk = Walk::from(at.offset());
+        self.walk(&mut walk, channel, at.epoch(), &page.slots.into_iter().collect());
+        Ok((walk, more_above))
+    }
+
+    /// What stands after a cursor, by the head and strongly consistent reads. Only these say that something was missed,
+    /// and decide holes: those with something old above them, and those that are `ripe`.
+    pub(crate) async fn look_closely(
+        &self,
+        channel: &Channel,
+        after: Cursor,
+        limit: Limit,
+        ripe: impl Fn(u64) -> bool,
+    ) -> Result<Batch, StoreError> {
+        let seen = self.clock.unix_ms();
+        let Some(head) = self.table.head(channel).await? else {
+            return Ok(Batch::new(after, [], Cursor::ORIGIN, after != Cursor::ORIGIN, limit));
+        };
+        self.compare_retention(&head);
+        let floor = head.floor(seen);
+        let another_log = after != Cursor::ORIGIN && (head.epoch != after.epoch() || after.offset() > head.last);
+        let from = if another_log { floor } else { after.offset().max(floor) };
+        let mut walk = Walk { missed: another_log || after.offset() < floor, ..Walk::from(from) };
+        if from < head.last {
+            self.gather(&mut walk, channel, &head, seen, ripe).await?;
+        }
+        if walk.barred && walk.is_empty() {
+            tracing::error!(channel = channel.as_str(), below = %head.at(walk.position), "the item above can't be read");
+            return Err(StoreError::Corrupt);
+        }
+        Ok(batch(after, head.epoch, walk, limit))
+    }
+
+    /// From the oldest message retained. A beginning, so nothing was missed.
+    async fn earliest(&self, channel: &Channel, limit: Limit) -> Result<Batch, StoreError> {
+        let seen = self.clock.unix_ms();
+        let Some(head) = self.table.head(channel).await? else {
+            return Ok(Batch::empty(Cursor::ORIGIN));
+        };
+        let floor = head.floor(seen);
+        let mut walk = Walk::from(floor);
+        if floor < head.last {
+            self.gather(&mut walk, channel, &head, seen, |_| false).await?;
+        }
+        walk.missed = false;
+        Ok(batch(head.at(floor), head.epoch, walk, limit))
+    }
+
+    /// Walks on until there is a message to deliver, or nothing more. `head` was read at `seen`.
+    async fn gather(
+        &self,
+        walk: &mut Walk,
+        channel: &Channel,
+        head: &Head,
+        seen: u64,
+        ripe: impl Fn(u64) -> bool,
+    ) -> Result<(), TableError> {
+        let log = LogName::new(channel, head.epoch);
+        for _ in 0..PAGES_MAX {
+            let above = Range::Above(walk.position);
+            let page = self.table.query(&log, above, Consistency::Strong, PAGE_SLOTS).await?;
+            if let Some((last, slot)) = page.slots.last()
+                && page.more
+                && self.times().expired(slot)
+            {
+                walk.position = self.expired_up_to(&log, *last, head.last).await?;
+                walk.missed = true;
+                continue;
+            }
+            let mut slots = page.slots.into_iter().collect();
+            self.walk(walk, channel, head.epoch, &slots);
+            if walk.messages.is_empty() {
+                let aged = walk.holes.iter().take(walk.aged);
+                let ripe = walk.holes.iter().skip(walk.aged).filter(|hole| ripe(**hole));
+                let decidable: Vec<_> = aged.chain(ripe).copied().collect();
+                if !decidable.is_empty() {
+                    slots.extend(self.decide(&log, decidable, head, seen).await?);
+                    *walk = Walk { missed: walk.missed, ..Walk::from(walk.position) };
+                    self.walk(walk, channel, head.epoch, &slots);
+                }
+            }
+            if !walk.messages.is_empty() || !walk.holes.is_empty() || walk.barred || !page.more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Up to where everything has expired, to about a page: `low` has, what stands above `last` has not. Expired slots
+    /// may stand days deep until the table deletes them, and a search by halves skips them in some twenty queries.
+    async fn expired_up_to(&self, log: &LogName, mut low: u64, last: u64) -> Result<u64, TableError> {
+        let mut high = last + 1;
+        while high.saturating_sub(low) > PAGE_SLOTS as u64 {
+            let middle = low + (high - low) / 2;
+            let page = self.table.query(log, Range::Above(middle), Consistency::Eventual, 1).await?;
+            match page.slots.first() {
+                Some((offset, slot)) if *offset < high && self.times().expired(slot) => low = *offset,
+                _ => high = middle + 1,
+            }
+        }
+        Ok(low)
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        Times { now: self.clock.unix_ms(), horizon: self.horizon() }
+    }
+
+    /// Goes on over slots, by this moment's times.
+    fn walk(&self, walk: &mut Walk, channel: &Channel, epoch: u64, slots: &BTreeMap<u64, Slot>) {
+        let above = slots.range(walk.position + 1..);
+        walk.over(channel, epoch, above.map(|(offset, slot)| (*offset, slot)), self.times());
+    }
+}
+
+/// What a walk brought somebody who stood at `after`.
+pub(crate) fn batch(after: Cursor, epoch: u64, walk: Walk, limit: Limit) -> Batch {
+    Batch::new(after, walk.messages, Cursor::new(epoch, walk.position), walk.missed, limit)
+}

@@ -1,0 +1,198 @@
+//! Waiting for news: the one poller that a channel has in a process.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use pubsub::{
+    batch::{Batch, Limit},
+    channel::Channel,
+    clock,
+    cursor::Cursor,
+    store::{Reply, StoreError, Tail},
+};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    DynamoDb,
+    item::LogName,
+    look::{PAGE_SLOTS, batch},
+    table::{Consistency, Range, Table, TableError},
+    walk::HOLES_MAX,
+};
+
+/// A hole that this reader has seen for so long is decided: about a hundred times what a put takes.
+const GRACE: Duration = Duration::from_millis(750);
+
+/// Fifty readers that see a hole in the same moment would each decide it in the same moment. Each waits up to so much
+/// longer, and most of them then find it decided.
+const GRACE_JITTER_MS: u64 = 250;
+
+/// The pause between two queries while there are news, or a hole. What a hold costs is mostly its duration, so asking
+/// often is cheap, and asking once a second would save a tenth.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// News make it likely that more come: so long after them the pause stays short.
+const LIVELY: Duration = Duration::from_secs(1);
+
+/// The pause on an idle channel.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// The pause while the table fails.
+const PAUSE_FAILING: Duration = Duration::from_secs(1);
+
+/// Without news, so often the head is looked at: whether this is still the log.
+const HEAD_EVERY: Duration = Duration::from_secs(25);
+
+/// While a hole stops a reader, it looks so often at the pages above what it can deliver, so that all holes there grow
+/// ripe together and not one after the other.
+const ABOVE_EVERY: Duration = Duration::from_millis(200);
+
+/// So many pages: at 1,000 messages a second, what comes in two seconds.
+const PAGES_ABOVE: usize = 20;
+
+/// Goes along one log, by queries.
+pub(crate) struct LogTail<'a, T> {
+    store: &'a DynamoDb<T>,
+    channel: &'a Channel,
+    at: Cursor,
+    /// Where the last batch ended that had something: the next one begins there, for those who hold it.
+    told: Cursor,
+    /// When each hole above the position becomes ripe. Kept from one batch to the next: a hole does not grow young again
+    /// because something below it was delivered.
+    ripens: BTreeMap<u64, Instant>,
+    pause: Duration,
+    failing: bool,
+    lively_until: Instant,
+    head_at: Instant,
+    above_at: Instant,
+    /// When the last look ended, in milliseconds since 1970: the wall clock tells whether this process has slept since.
+    looked_ms: u64,
+}
+
+impl<T: Table> Tail for LogTail<'_, T> {
+    fn next(&mut self) -> Reply<'_, Batch> {
+        Box::pin(async {
+            loop {
+                sleep(self.pause).await;
+                let store = self.store;
+                match store.in_time(self.look()).await {
+                    Err(StoreError::Corrupt) => return Err(StoreError::Corrupt),
+                    Err(_) => self.failed(),
+                    Ok(found) => return Ok(self.came(&found)),
+                }
+            }
+        })
+    }
+}
+
+impl<'a, T: Table> LogTail<'a, T> {
+    pub(crate) fn new(store: &'a DynamoDb<T>, channel: &'a Channel, after: Cursor) -> Self {
+        let now = clock::now();
+        Self {
+            store,
+            channel,
+            at: after,
+            told: after,
+            ripens: BTreeMap::new(),
+            pause: Duration::ZERO,
+            failing: false,
+            lively_until: now + LIVELY,
+            head_at: now + HEAD_EVERY,
+            above_at: now,
+            looked_ms: store.clock.unix_ms(),
+        }
+    }
+
+    /// One look: mostly one query.
+    async fn look(&mut self) -> Result<Batch, StoreError> {
+        let now = clock::now();
+        let slept = self.store.believed(self.looked_ms).is_err();
+        if self.failing || slept || self.at == Cursor::ORIGIN || now >= self.head_at {
+            return self.look_closely(now).await;
+        }
+        let (walk, more_above) = self.store.glance(self.channel, self.at).await?;
+        self.note(&walk.holes);
+        if let Some(above) = more_above
+            && !walk.holes.is_empty()
+            && now >= self.above_at
+        {
+            self.note_above(above).await?;
+        }
+        let ripe = walk.aged > 0 || walk.holes.iter().any(|hole| self.is_ripe(*hole, now));
+        if walk.missed || walk.barred || (walk.messages.is_empty() && ripe) {
+            return self.look_closely(now).await;
+        }
+        Ok(batch(self.at, self.at.epoch(), walk, Limit::MAX))
+    }
+
+    /// The head is read before any hole is decided: this process may have slept for days, and what looks like a hole may
+    /// have expired and been deleted.
+    async fn look_closely(&mut self, now: Instant) -> Result<Batch, StoreError> {
+        let found = self.store.look_closely(self.channel, self.at, Limit::MAX, |hole| self.is_ripe(hole, now)).await?;
+        self.head_at = now + HEAD_EVERY;
+        Ok(found)
+    }
+
+    /// Notes the holes in the pages above an offset.
+    async fn note_above(&mut self, mut above: u64) -> Result<(), TableError> {
+        self.above_at = clock::now() + ABOVE_EVERY;
+        let log = LogName::new(self.channel, self.at.epoch());
+        for _ in 0..PAGES_ABOVE {
+            let range = Range::Above(above);
+            let page = self.store.table.query(&log, range, Consistency::Eventual, PAGE_SLOTS).await?;
+            for (offset, _) in &page.slots {
+                self.note(&(above + 1..*offset).take(HOLES_MAX).collect::<Vec<_>>());
+                above = *offset;
+            }
+            if !page.more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, holes: &[u64]) {
+        let (now, unix_ms) = (clock::now(), self.store.clock.unix_ms());
+        for hole in holes {
+            if self.ripens.len() >= HOLES_MAX {
+                return;
+            }
+            // Anything serves that differs between readers: they see a hole at different moments.
+            let jitter = unix_ms.wrapping_add(*hole).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+            self.ripens.entry(*hole).or_insert(now + GRACE + Duration::from_millis(jitter % GRACE_JITTER_MS));
+        }
+    }
+
+    fn is_ripe(&self, hole: u64, now: Instant) -> bool {
+        self.ripens.get(&hole).is_some_and(|ripens| *ripens <= now)
+    }
+
+    fn failed(&mut self) {
+        self.failing = true;
+        self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_FAILING);
+    }
+
+    /// Goes on from what a look has found; what there is to tell of it.
+    fn came(&mut self, found: &Batch) -> Batch {
+        let now = clock::now();
+        self.failing = false;
+        self.looked_ms = self.store.clock.unix_ms();
+        if found.cursor().epoch() == self.at.epoch() {
+            self.ripens = self.ripens.split_off(&(found.cursor().offset() + 1));
+        } else {
+            self.ripens.clear();
+        }
+        self.at = found.cursor();
+        let after = self.told;
+        if !found.is_empty() {
+            self.told = found.cursor();
+            self.lively_until = now + LIVELY;
+            self.head_at = now + HEAD_EVERY;
+        }
+        self.pause = if !self.ripens.is_empty() || now < self.lively_until {
+            PAUSE_MIN
+        } else {
+            (self.pause * 3 / 2).clamp(PAUSE_MIN, PAUSE_MAX)
+        };
+        Batch::new(after, found.messages().iter().cloned(), self.told, found.missed(), Limit::MAX)
+    }
+}

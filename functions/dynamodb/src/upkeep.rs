@@ -1,0 +1,75 @@
+//! What is done to a table as a whole, by people and not by requests.
+
+use aws_sdk_dynamodb::{
+    error::{BuildError, ProvideErrorMetadata},
+    types::{
+        AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TimeToLiveSpecification,
+    },
+};
+
+use crate::client::Client;
+
+impl Client {
+    /// Makes the table, for development. One that is there already is fine.
+    ///
+    /// # Errors
+    /// What DynamoDB says.
+    pub async fn create_table(&self) -> Result<(), String> {
+        let attribute = |name, kind| AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build();
+        let key = |name, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
+        let said = |error: &dyn ProvideErrorMetadata| error.message().unwrap_or("no answer").to_owned();
+        let invalid = |error: BuildError| error.to_string();
+        let created = self
+            .sdk
+            .create_table()
+            .table_name(&self.table)
+            .attribute_definitions(attribute("log", ScalarAttributeType::S).map_err(invalid)?)
+            .attribute_definitions(attribute("offset", ScalarAttributeType::N).map_err(invalid)?)
+            .key_schema(key("log", KeyType::Hash).map_err(invalid)?)
+            .key_schema(key("offset", KeyType::Range).map_err(invalid)?)
+            .billing_mode(BillingMode::PayPerRequest)
+            .send()
+            .await;
+        match created {
+            Ok(_) => {}
+            Err(error) if error.code() == Some("ResourceInUseException") => return Ok(()),
+            Err(error) => return Err(said(&error)),
+        }
+        let expiry = self.sdk.update_time_to_live().table_name(&self.table);
+        let specification = TimeToLiveSpecification::builder().attribute_name("expires").enabled(true);
+        let expiry = expiry.time_to_live_specification(specification.build().map_err(invalid)?);
+        expiry.send().await.map(drop).map_err(|error| said(&error))
+    }
+
+    /// Makes every channel's log begin anew, by deleting all heads: for a table that was restored from a backup, or is
+    /// attached again. Its heads are older than what clients have seen, so they would give out offsets twice, and old
+    /// cursors would skip messages. Without them each cursor is told that messages were missed. Says how many channels
+    /// there were.
+    ///
+    /// Nobody may publish meanwhile, and it reads the whole table.
+    ///
+    /// # Errors
+    /// What DynamoDB says. It can be done again.
+    pub async fn begin_anew(&self) -> Result<usize, String> {
+        let said = |error: &dyn ProvideErrorMetadata| error.message().unwrap_or("no answer").to_owned();
+        let scan = self
+            .sdk
+            .scan()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .filter_expression("attribute_exists(#epoch)")
+            .projection_expression("#log, #offset")
+            .expression_attribute_names("#epoch", "epoch")
+            .expression_attribute_names("#log", "log")
+            .expression_attribute_names("#offset", "offset");
+        let mut heads = scan.into_paginator().items().send();
+        let mut count = 0;
+        while let Some(head) = heads.next().await {
+            let key = head.map_err(|error| said(&error))?;
+            let delete = self.sdk.delete_item().table_name(&self.table).set_key(Some(key));
+            delete.send().await.map_err(|error| said(&error))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+}
