@@ -63,6 +63,11 @@ pub(crate) struct Flags {
     #[arg(long, env = "LINGER_CREATE_TABLE")]
     pub(crate) create_table: bool,
 
+    /// Makes every channel's log in the table begin anew, and exits: for a table that was restored from a backup
+    #[cfg(feature = "dynamodb")]
+    #[arg(long)]
+    pub(crate) begin_anew: bool,
+
     /// How log lines are written
     #[arg(long, env = "LINGER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

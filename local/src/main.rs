@@ -41,6 +41,9 @@ enum Failure {
     #[cfg(feature = "dynamodb")]
     #[error("can't make the table: {0}")]
     Table(String),
+    #[cfg(feature = "dynamodb")]
+    #[error("not all logs begin anew, do it again: {0}")]
+    Anew(String),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -64,6 +67,12 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         return Err(Failure::Page(flags.static_dir.display().to_string()));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    #[cfg(feature = "dynamodb")]
+    if flags.begin_anew {
+        let count = runtime.block_on(store::begin_anew(flags))?;
+        writeln!(io::stdout(), "{count} channels begin anew in {}", flags.table)?;
+        return Ok(());
+    }
     runtime.block_on(async {
         let holds_max = limits.holds_max;
         let (store, meter) = store::open(flags, limits).await?;

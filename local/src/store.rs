@@ -17,16 +17,26 @@ pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<(Arc<dyn Store
         StoreKind::Dynamodb => Err(Failure::NoDynamoDb),
         #[cfg(feature = "dynamodb")]
         StoreKind::Dynamodb => {
-            use dynamodb::{Client, DynamoDb, Settings};
-
-            let lookup = |name: &str| std::env::var(name).ok();
-            let settings = Settings::from_environment(flags.table.clone(), flags.endpoint_url.clone(), lookup);
             let meter = Arc::new(Meter::default());
-            let client = Client::new(settings.map_err(Failure::Credentials)?, Arc::clone(&meter));
+            let client = table(flags, &meter)?;
             if flags.create_table {
                 client.create_table().await.map_err(Failure::Table)?;
             }
-            Ok((Arc::new(DynamoDb::new(client, Clock::System, flags.retention)), Some(meter)))
+            Ok((Arc::new(dynamodb::DynamoDb::new(client, Clock::System, flags.retention)), Some(meter)))
         }
     }
+}
+
+/// The table that the flags name.
+#[cfg(feature = "dynamodb")]
+fn table(flags: &Flags, meter: &Arc<Meter>) -> Result<dynamodb::Client, Failure> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    let settings = dynamodb::Settings::from_environment(flags.table.clone(), flags.endpoint_url.clone(), lookup);
+    Ok(dynamodb::Client::new(settings.map_err(Failure::Credentials)?, Arc::clone(meter)))
+}
+
+/// Makes every log in the table begin anew; says how many there were.
+#[cfg(feature = "dynamodb")]
+pub(crate) async fn begin_anew(flags: &Flags) -> Result<usize, Failure> {
+    table(flags, &Arc::default())?.begin_anew().await.map_err(Failure::Anew)
 }

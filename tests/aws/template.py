@@ -39,6 +39,14 @@ def listed(value):
     return value if isinstance(value, list) else [value]
 
 
+EXISTING_TABLE = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTable}"
+
+
+def either(made, existing):
+    """What stands there when the stack makes its table, and when it is given one."""
+    return {"Fn::If": ["MakesTable", made, existing]}
+
+
 def no_policy_has_a_wildcard():
     count = 0
     for name, statement in statements():
@@ -61,7 +69,7 @@ def each_function_may_do_what_it_needs_on_the_one_table():
     for role, actions in expected.items():
         allowed = [s for name, s in statements() if name == role and "dynamodb" in str(s["Action"])]
         assert [s["Action"] for s in allowed] == [actions], allowed
-        assert allowed[0]["Resource"] == {"Fn::GetAtt": ["Table", "Arn"]}, allowed
+        assert allowed[0]["Resource"] == either({"Fn::GetAtt": ["Table", "Arn"]}, {"Fn::Sub": EXISTING_TABLE}), allowed
 
 
 def the_table_is_the_one_that_create_table_makes():
@@ -74,7 +82,7 @@ def the_table_is_the_one_that_create_table_makes():
     assert re.findall(r'attribute_name\("(\w+)"\)\.enabled\(true\)', client) == [table["TimeToLiveSpecification"]["AttributeName"]]
     assert table["BillingMode"] == "PAY_PER_REQUEST" and "BillingMode::PayPerRequest" in client
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert resources["Table"]["DeletionPolicy"] == "Retain"
+    assert resources["Table"]["DeletionPolicy"] == "Retain" and resources["Table"]["Condition"] == "MakesTable"
 
 
 def no_timeout_is_shorter_than_what_it_waits_for():
@@ -119,7 +127,8 @@ def the_bucket_is_private():
 def both_functions_keep_messages_for_the_same_time():
     for function in of_type("AWS::Lambda::Function"):
         variables = properties(function)["Environment"]["Variables"]
-        assert variables["LINGER_RETENTION"] == {"Ref": "Retention"} and variables["LINGER_TABLE"] == {"Ref": "Table"}
+        assert variables["LINGER_RETENTION"] == {"Ref": "Retention"}
+        assert variables["LINGER_TABLE"] == either({"Ref": "Table"}, {"Ref": "ExistingTable"})
     assert len(of_type("AWS::Lambda::Function")) == 2
 
 
