@@ -1,10 +1,12 @@
 // A client of linger for any page: it publishes, and it subscribes so that nothing is missed and nothing comes twice.
 // No dependencies. What it imports, and its types, stand in client/ beside it.
 
-/** @import { Batch, Draft, Follow, Handler, Message, Where } from './client/types.js' */
+/** @import { Batch, Draft, Follow, Handler, Message, Retriable, Subscription, Where } from './client/types.js' */
 
 import { follow } from './client/follow.js';
-import { LingerError, address, backOff, means, pause, request, uncaught } from './client/request.js';
+import { check, server } from './client/options.js';
+import { LingerError, isHistory, request, uncaught } from './client/request.js';
+import { backOff, means, pause } from './client/wait.js';
 
 export { LingerError };
 
@@ -26,22 +28,26 @@ export function newKey() {
  *
  * @param {Where & Draft} draft
  * @returns {Promise<{status: 'sent', id: string, channel: string}>}
- * @throws {LingerError} why the last attempt failed; or the reason of the signal
+ * @throws {LingerError} why the last attempt failed; or the reason of the signal; or a TypeError
  */
-export async function publish({ base = '', channel = 'lobby', nick, message, key = newKey(), timeout, ...given }) {
-  const { clock, signal, fetch } = means(given);
-  const deadline = clock.now() + (timeout ?? PUBLISH_MS);
+export async function publish(draft, /** @type {never[]} */ ...more) {
+  check('publish', [draft, ...more]);
+  const { channel = 'lobby', nick, message, key = newKey(), timeout = PUBLISH_MS } = draft;
+  const { clock, signal, fetch } = means(draft);
+  const base = server(draft.base);
+  const form = new URLSearchParams({ channel, nick: nick ?? '', message, key });
+  const is = (/** @type {any} */ sent) => typeof sent.id === 'string' && sent.channel === channel;
+  const question = { base, path: '/pub', asked: `${new URLSearchParams({ key })}`, is, form };
+  const deadline = clock.now() + timeout;
   for (let failures = 0; ; failures += 1) {
     const limitMs = Math.max(1, Math.min(ATTEMPT_MAX_MS, deadline - clock.now()));
-    // A form, with the key as a field, needs no preflight.
-    const body = new URLSearchParams({ channel, nick: nick ?? '', message: message ?? '', key });
     try {
-      return await request(address(base, '/pub'), { method: 'POST', body }, { fetch, clock, signal, limitMs, has: 'id' });
+      return await request({ ...question, limitMs }, { fetch, clock, signal });
     } catch (error) {
       if (!(error instanceof LingerError) || !error.mayPass) throw error;
-      const ms = backOff(failures, error.retryAfter);
+      const { ms, early } = backOff(failures, error.retryAfter);
       if (clock.now() + ms >= deadline) throw error;
-      await pause(ms, signal, clock);
+      await pause(ms, { signal, clock, base, early });
     }
   }
 }
@@ -50,21 +56,27 @@ export async function publish({ base = '', channel = 'lobby', nick, message, key
  * Subscribes to a channel. With `onMessages` it calls that with each batch, and is settled when it has ended; without,
  * it is an async iterator of batches. The first batch is what is there now, possibly nothing; any later one has
  * messages, or says that some were missed. It ends with the signal, with the loop, or when the server says that such a
- * request never succeeds, which an iterator throws as a LingerError.
+ * request never succeeds, which an iterator throws as a LingerError. What is returned has `retry()`, which ends a pause
+ * after a failure at once.
  *
  * @overload
  * @param {Where & Follow & Handler} options
- * @returns {Promise<void>}
+ * @returns {Promise<void> & Retriable}
  *
  * @overload
  * @param {Where & Follow} [options]
- * @returns {AsyncIterableIterator<Batch>}
+ * @returns {Subscription}
  *
  * @param {Where & Follow & Partial<Handler>} [options]
+ * @throws {TypeError}
  */
-export function subscribe({ onMessages, ...options } = {}) {
+export function subscribe(options = {}, /** @type {never[]} */ ...more) {
+  check('subscribe', [options, ...more]);
   const batches = follow(options);
-  return onMessages ? deliver(batches, onMessages) : batches;
+  const { onMessages, onState } = options;
+  if (!onMessages) return batches;
+  batches.onState = onState;
+  return Object.assign(deliver(batches, onMessages), { retry: () => batches.retry() });
 }
 
 /** @param {AsyncIterable<Batch>} batches @param {Handler['onMessages']} onMessages */
@@ -88,9 +100,13 @@ async function deliver(batches, onMessages) {
  *
  * @param {Where & {before: string, limit?: number}} options `limit` is 100 at most
  * @returns {Promise<{messages: Message[], missed: boolean}>} `missed`: the log that had this message is gone
- * @throws {LingerError}
+ * @throws {LingerError} or a TypeError
  */
-export function history({ base = '', channel = 'lobby', before, limit = 100, ...given }) {
-  const url = address(base, '/sub', { channel, before, limit: `${limit}` });
-  return request(url, {}, { ...means(given), limitMs: ATTEMPT_MAX_MS, has: 'messages' });
+export async function history(options, /** @type {never[]} */ ...more) {
+  check('history', [options, ...more]);
+  const { channel = 'lobby', before, limit = 100 } = options;
+  const asked = `${new URLSearchParams({ channel, before })}`;
+  const question = { base: server(options.base), path: `/sub?${asked}&limit=${limit}`, asked, is: isHistory };
+  // Whoever asks again by hand is not to be answered by a cache.
+  return request({ ...question, limitMs: ATTEMPT_MAX_MS, again: true }, means(options));
 }

@@ -253,6 +253,30 @@ async fn a_hold_runs_out_empty_and_a_bare_one_with_409(host: &Host) {
     assert!((Duration::from_millis(900)..Duration::from_secs(5)).contains(&waited), "{waited:?}");
 }
 
+async fn an_answer_says_what_it_is_for(host: &Host) {
+    let (first, channel) = (host.say("one").await, &host.channel);
+    for query in [format!("cursor={first}"), "last=5".to_owned(), format!("before={first}"), "cursor=no".to_owned()] {
+        let answer = host.poll(&format!("wait=0&{query}&_=1")).await;
+        assert_eq!(answer.header("linger-for"), Some(format!("channel={channel}&{query}").as_str()), "{}", answer.text);
+    }
+    for (fields, asked) in [(json!({"message": "a", "key": "k&="}), Some("key=k&=")), (json!({"message": "a"}), None)] {
+        assert_eq!(host.publish(fields).await.header("linger-for"), asked);
+    }
+}
+
+async fn a_bare_poll_of_a_browser_gets_an_address_of_its_own(host: &Host) {
+    let http = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let bare = format!("{}/sub?channel={}", host.base, host.channel);
+    let redirected = http.get(&bare).header("sec-fetch-mode", "cors").send().await.unwrap();
+    let location = redirected.headers()["location"].to_str().unwrap();
+    assert_eq!(redirected.status(), 307);
+    assert!(location.starts_with(&format!("?channel={}&_=", host.channel)), "{location}");
+    assert_eq!(redirected.headers()["cache-control"], "no-store");
+    // As a browser follows it: there it is held.
+    let next = host.ask(Method::GET, &format!("/sub{location}"), &[("sec-fetch-mode", "cors")], b"").await;
+    assert_eq!((next.status, next.code().as_str()), (409, "nothing_published"));
+}
+
 async fn what_is_pending_comes_in_pieces_and_all_of_it(host: &Host) {
     // Each is 196,608 bytes as JSON: two fit an answer, and none is too large alone.
     let large = "\u{1}".repeat(32_768);
@@ -407,6 +431,8 @@ on_every_host! {
     a_key_publishes_once
     a_poll_is_held_until_somebody_publishes
     a_hold_runs_out_empty_and_a_bare_one_with_409
+    an_answer_says_what_it_is_for
+    a_bare_poll_of_a_browser_gets_an_address_of_its_own
     what_is_pending_comes_in_pieces_and_all_of_it
     every_fault_has_its_code_and_the_same_document_again
     each_path_takes_its_methods
@@ -419,7 +445,7 @@ async fn pages_of_allowed_origins_may_use_it() {
     let refused = host.ask(Method::GET, "/sub?wait=x", &[ours], b"").await;
     assert_eq!((refused.status, refused.header("access-control-allow-origin")), (400, Some(ours.1)));
     let exposed = refused.header("access-control-expose-headers").unwrap();
-    assert!(exposed.contains("retry-after") && exposed.contains("x-request-id"), "{exposed}");
+    assert!(["retry-after", "x-request-id", "linger-for"].iter().all(|name| exposed.contains(name)), "{exposed}");
     assert!(refused.header("vary").is_some_and(|vary| vary.contains("origin")));
     let other = host.ask(Method::GET, "/sub?wait=0", &[theirs], b"").await;
     assert_eq!((other.status, other.header("access-control-allow-origin")), (200, None));

@@ -88,6 +88,6 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
-        .expose_headers([RETRY_AFTER, REQUEST_ID])
+        .expose_headers([RETRY_AFTER, REQUEST_ID, HeaderName::from_static("linger-for")])
         .max_age(Duration::from_secs(7200))
 }

@@ -5,9 +5,13 @@ import { element } from './dom.js';
 
 const CHANNEL = /^[A-Za-z0-9._-]{1,64}$/;
 
+/** A clipboard that says nothing for so long says nothing at all: a browser may be asking its user. */
+const COPIED_MS = 1000;
+
 /** @param {string} channel */
 export function startChannels(channel) {
-  const dialog = element('channels', HTMLDialogElement);
+  // By its tag: a browser without dialogs has no such class.
+  const dialog = /** @type {HTMLDialogElement} */ (element('channels', HTMLElement));
   const link = element('link', HTMLInputElement);
   const copy = element('copy', HTMLButtonElement);
   const name = element('name', HTMLInputElement);
@@ -21,10 +25,12 @@ export function startChannels(channel) {
     return url.href;
   };
 
+  const close = () => (dialog.close ? dialog.close() : dialog.removeAttribute('open'));
+
   /** @param {string} wanted */
   const go = (wanted) => {
     // Whoever comes back here has done with it.
-    dialog.close();
+    close();
     location.href = address(wanted);
   };
 
@@ -32,21 +38,26 @@ export function startChannels(channel) {
     link.value = address(channel);
     copy.textContent = 'Copy';
     problem.textContent = '';
-    dialog.showModal();
+    // Firefox before 98 and Safari before 15.4 have none; there it is part of the page.
+    if (dialog.showModal) dialog.showModal();
+    else dialog.setAttribute('open', '');
     name.focus();
   });
-  element('channels-close', HTMLButtonElement).addEventListener('click', () => dialog.close());
-  dialog.addEventListener('click', ({ target }) => target === dialog && dialog.close());
+  element('channels-close', HTMLButtonElement).addEventListener('click', close);
+  dialog.addEventListener('click', ({ target }) => target === dialog && close());
 
   copy.addEventListener('click', async () => {
     link.select();
+    // Over plain HTTP there is no clipboard; but the link is selected.
+    const failed = () => (copy.textContent = 'Now press Ctrl+C');
+    const timer = setTimeout(failed, COPIED_MS);
     try {
       await navigator.clipboard.writeText(link.value);
       copy.textContent = 'Copied';
     } catch {
-      // Over plain HTTP there is no clipboard; but the link is selected.
-      copy.textContent = 'Now press Ctrl+C';
+      failed();
     }
+    clearTimeout(timer);
   });
 
   element('go', HTMLFormElement).addEventListener('submit', (event) => {

@@ -9,8 +9,9 @@ import { checkNick, checkText } from './words.js';
 /** Safari fires the Enter that ended a composition just after the composition. */
 const COMPOSED_MS = 50;
 
-/** @param {Outbox} outbox */
+/** @param {Outbox} outbox @returns {(stopped: boolean) => void} where nothing can be read, nothing can be said: tells whether that is so */
 export function startComposer(outbox) {
+  let stopped = false;
   const nick = element('nick', HTMLInputElement);
   const message = element('message', HTMLTextAreaElement);
   const problem = element('problem', HTMLParagraphElement);
@@ -20,12 +21,12 @@ export function startComposer(outbox) {
   function check() {
     const text = checkText(message.value);
     const name = checkNick(nick.value);
-    const says = name || text.says;
+    const says = name || text.says || (stopped ? 'The chat has stopped. What you write stays here.' : '');
     if (problem.textContent !== says) problem.textContent = says;
     problem.classList.toggle('wrong', text.wrong || name !== '');
     nick.setAttribute('aria-invalid', String(name !== ''));
     message.setAttribute('aria-invalid', String(text.wrong && text.says !== ''));
-    const sendable = !text.wrong && name === '';
+    const sendable = !text.wrong && name === '' && !stopped;
     send.setAttribute('aria-disabled', String(!sendable));
     return sendable;
   }
@@ -68,4 +69,8 @@ export function startComposer(outbox) {
   check();
   // On a phone that would bring up its keyboard, over what one came to read.
   if (matchMedia('(pointer: fine)').matches) (nick.value ? message : nick).focus();
+  return (now) => {
+    stopped = now;
+    check();
+  };
 }

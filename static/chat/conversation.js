@@ -48,7 +48,9 @@ export class Conversation {
     this.toEnd.addEventListener('click', () => this.goToNew());
     document.addEventListener('visibilitychange', () => this.look());
     // The window, or the keyboard of a phone.
-    new ResizeObserver(() => this.atEnd && this.goToEnd()).observe(this.scroller);
+    if (globalThis.ResizeObserver) new ResizeObserver(() => this.atEnd && this.goToEnd()).observe(this.scroller);
+    // What was unfolded may have put the end out of sight.
+    this.list.addEventListener('click', () => this.scrolled());
     own.onOther(() => {
       for (const { message } of this.items.filter((item) => !item.own)) if (own.has(message)) this.mark(message.id, true);
     });
@@ -69,7 +71,7 @@ export class Conversation {
     if (this.scroller.scrollTop !== this.top) this.scrolled();
     const seen = document.visibilityState === 'visible' && this.atEnd;
     if (missed) this.list.append(made('li', 'gap', 'Some messages may be missing here.'));
-    const items = this.made(messages, this.items.at(-1), missed, wrote);
+    const items = this.made(messages, this.items[this.items.length - 1], missed, wrote);
     if (this.begun && this.items.length === 0) this.beginning.hidden = true;
     this.items.push(...items);
     const others = items.filter((item) => !item.own);
@@ -105,7 +107,8 @@ export class Conversation {
    * @param {boolean} own
    */
   mark(id, own) {
-    const at = this.items.findLastIndex(({ message }) => message.id === id);
+    let at = this.items.length - 1;
+    while (at >= 0 && this.items[at].message.id !== id) at -= 1;
     if (at < 0) return false;
     this.items[at].own = own;
     for (const index of [at, at + 1]) this.refollow(index);
@@ -166,7 +169,7 @@ export class Conversation {
     const { bottom } = oldest.node.getBoundingClientRect();
     this.items.unshift(...items);
     this.quietly(true, () => this.list.prepend(...items.map(({ node }) => node)));
-    oldest.follow(items.at(-1));
+    oldest.follow(items[items.length - 1]);
     this.scroller.scrollTop += oldest.node.getBoundingClientRect().bottom - bottom;
   }
 

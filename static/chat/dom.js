@@ -26,6 +26,13 @@ export function made(tag, className, ...content) {
   return node;
 }
 
+/** Lets an error be seen by whoever looks after errors, and goes on. @param {unknown} error */
+export function uncaught(error) {
+  setTimeout(() => {
+    throw error;
+  });
+}
+
 /** A button. @param {string} text @param {() => void} call */
 export function button(text, call) {
   const node = made('button', '', text);

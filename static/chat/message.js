@@ -2,8 +2,9 @@
 
 /** @import { Message } from '../client/types.js' */
 
-import { made } from './dom.js';
-import { dayOf, dayWords, hue, initial, parts, timeWords } from './words.js';
+import { made, uncaught } from './dom.js';
+import { folded } from './fold.js';
+import { dayOf, dayWords, hue, initial, isBlank, parts, timeWords } from './words.js';
 
 /** What one person says within so long stands together. */
 const TOGETHER_MS = 5 * 60_000;
@@ -19,14 +20,22 @@ export function bubble(nick, text, ...rest) {
   const name = made('bdi', nick ? 'nick' : 'nick nobody', nick ?? 'anonymous');
   const face = made('span', 'face', nick ? initial(nick) : '?');
   face.setAttribute('aria-hidden', 'true');
-  const around = made('div', 'bubble', made('p', 'text', ...parts(text).map(part)), ...rest);
+  const around = made('div', 'bubble', ...said(text), ...rest);
   around.dir = 'auto';
   const body = made('div', nick ? 'said' : 'said nobody', face, name, around);
   if (nick) body.style.setProperty('--hue', hue(nick));
   return body;
 }
 
-/** @param {{text: string, href?: string}} part */
+/** @param {string} text */
+function said(text) {
+  if (!isBlank(text)) return folded(text, parts(text), part);
+  const blanks = made('p', 'text', text);
+  blanks.hidden = true;
+  return [blanks, made('p', 'blank', 'Nothing but blanks')];
+}
+
+/** @param {import('./words.js').Part} part */
 function part({ text, href }) {
   if (!href) return text;
   const link = made('a', '', text);
@@ -35,6 +44,16 @@ function part({ text, href }) {
   link.target = '_blank';
   link.rel = 'noopener noreferrer nofollow ugc';
   return link;
+}
+
+/** The body of a message, by all means: in a browser that lacks what it takes, its plain text. @param {Message} message @param {HTMLElement} when */
+function drawn({ nick, message }, when) {
+  try {
+    return bubble(nick, message, when);
+  } catch (error) {
+    uncaught(error);
+    return made('div', 'said plain', `${nick ?? 'anonymous'}: `, made('span', 'text', message));
+  }
 }
 
 /** A message in the conversation. */
@@ -48,8 +67,9 @@ export class Item {
     when.title = whole;
     this.message = message;
     this.at = time.getTime();
-    this.day = dayOf(time);
-    this.node = made('li', 'message', bubble(message.nick, message.message, when));
+    // What says no time stands in the day of what is before it.
+    this.day = dayOf(time) || -Infinity;
+    this.node = made('li', 'message', drawn(message, when));
     /** The latest day so far: clocks of several servers may lag, but a day that is over does not come again. */
     this.latestDay = this.day;
     /** @type {HTMLElement | undefined} */

@@ -21,6 +21,12 @@ const FRESH_MS = 5 * 60_000;
  *   and `stale` may have been sent; `seen` is the id of the message that seems to be this one
  */
 
+/** What was kept, as far as it is drafts: other pages of this origin may write there, too. @param {unknown} drafts @returns {Draft[]} */
+function kept(drafts) {
+  const isDraft = (/** @type {any} */ draft) => draft && ['nick', 'text', 'key'].every((name) => typeof draft[name] === 'string');
+  return Array.isArray(drafts) ? drafts.filter(isDraft) : [];
+}
+
 export class Outbox {
   /** @type {Entry[]} */
   entries = [];
@@ -37,7 +43,7 @@ export class Outbox {
     this.conversation = conversation;
     this.name = `linger unsent ${channel}`;
     this.list = element('outbox', HTMLOListElement);
-    for (const draft of read('sessionStorage', this.name) ?? []) {
+    for (const draft of kept(read('sessionStorage', this.name))) {
       const entry = this.add(draft);
       if (Date.now() - draft.at > FRESH_MS) this.fail(entry, 'stale', 'the page was closed meanwhile');
     }

@@ -6,12 +6,17 @@ import { element } from './dom.js';
 
 const shown = element('state', HTMLParagraphElement);
 const told = element('told', HTMLParagraphElement);
+const trouble = element('trouble', HTMLElement);
+const retry = element('retry', HTMLButtonElement);
 
 /** Counts the seconds down. @type {ReturnType<typeof setInterval> | undefined} */
 let countdown;
 
-/** @param {State} now */
-export function showState(now) {
+/** What the button does, depending on the state. @type {Record<string, string>} */
+const ACTIONS = { retrying: 'Try now', offline: 'Try now', stopped: 'Start again' };
+
+/** @param {State} now @param {boolean} [forGood] whether trying again is no use */
+export function showState(now, forGood = false) {
   clearInterval(countdown);
   const { brief, whole } = words(now);
   shown.dataset.state = now.state;
@@ -20,11 +25,13 @@ export function showState(now) {
   // Read out once, not each second; and not that all is well from the beginning.
   const well = now.state === 'live' || now.state === 'connecting';
   told.textContent = well && told.textContent === '' ? '' : whole;
-  told.classList.toggle('unseen', well);
+  trouble.classList.toggle('unseen', well);
+  retry.textContent = ACTIONS[now.state] ?? '';
+  retry.hidden = forGood || retry.textContent === '';
   if (now.state !== 'retrying') return;
-  const end = Date.now() + now.in * 1000;
+  const end = performance.now() + now.in * 1000;
   countdown = setInterval(() => {
-    const left = Math.ceil((end - Date.now()) / 1000);
+    const left = Math.ceil((end - performance.now()) / 1000);
     shown.textContent = left > 0 ? words({ ...now, in: left }).brief : 'Trying again';
   }, 250);
 }
@@ -41,6 +48,11 @@ function words(now) {
     case 'offline':
       return { brief: 'Offline', whole: 'You are offline. The chat goes on by itself when you are back.' };
     case 'retrying':
+      if (now.status) {
+        const answer = `${now.status} ${now.type ?? ''}`.trim();
+        const whole = `Something on the way answers instead of the server: ${answer}. The chat goes on by itself.`;
+        return { brief: `Retrying in ${now.in} s`, whole };
+      }
       return { brief: `Retrying in ${now.in} s`, whole: `No connection: ${now.reason}. The chat goes on by itself.` };
     case 'stopped':
       return { brief: 'Stopped', whole: `The chat has stopped: ${now.reason}.` };

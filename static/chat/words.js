@@ -19,9 +19,14 @@ const bytes = (count) => `${count.toLocaleString()} ${count === 1 ? 'byte' : 'by
  */
 export function checkText(text) {
   const room = TEXT_BYTES_MAX - encoder.encode(text).length;
-  if (text.trim() === '') return { wrong: true, says: '' };
+  if (isBlank(text)) return { wrong: true, says: '' };
   if (room < 0) return { wrong: true, says: `The message is too long by ${bytes(-room)}.` };
   return { wrong: false, says: room < ROOM_SHOWN_BYTES ? `${bytes(room)} left.` : '' };
+}
+
+/** Whether there is nothing to be seen in a text. @param {string} text */
+export function isBlank(text) {
+  return !/[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{Cc}\u2800]/u.test(text);
 }
 
 /** What is wrong with a name, if anything. @param {string} nick */
@@ -29,7 +34,7 @@ export function checkNick(nick) {
   const characters = [...nick].length;
   if (characters > NICK_CHARACTERS_MAX) return `The name has ${characters} characters; ${NICK_CHARACTERS_MAX} are allowed.`;
   if (/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/u.test(nick)) return 'The name has a character that would garble the page.';
-  if (nick && !/[^\p{White_Space}\p{Default_Ignorable_Code_Point}]/u.test(nick)) return 'The name has nothing to be seen.';
+  if (nick && isBlank(nick)) return 'The name has nothing to be seen.';
   return '';
 }
 
@@ -42,9 +47,16 @@ export function hue(/** @type {string} */ name) {
 
 /** What stands for a name in little room: its first letter, as people count them. @param {string} name */
 export function initial(name) {
-  const [first] = new Intl.Segmenter().segment(name.trim());
-  return first?.segment ?? '?';
+  // Firefox before 125 has no segmenter: there, a letter without its accents, maybe.
+  const letters = Intl.Segmenter ? Array.from(new Intl.Segmenter().segment(name.trim()), ({ segment }) => segment) : [...name.trim()];
+  return letters[0] ?? '?';
 }
+
+/** So many addresses of one message are looked at. More are no help to anybody, and each costs every reader time. */
+const LINKS_MAX = 100;
+
+/** What ends a sentence, or encloses a link, is not part of it. */
+const AFTER_LINK = '.,:;!?\'*_~]}”’»';
 
 const LINK = /https?:\/\/[^\s<>"“”„«»\p{Cc}\p{Bidi_Control}]+/giu;
 
@@ -53,28 +65,50 @@ const LINK = /https?:\/\/[^\s<>"“”„«»\p{Cc}\p{Bidi_Control}]+/giu;
  * was opened before it.
  *
  * @param {string} text
- * @returns {{text: string, href?: string}[]}
+ * @returns {Part[]}
+ *
+ * @typedef {{text: string, href?: string}} Part
  */
 export function parts(text) {
-  /** @type {{text: string, href?: string}[]} */
+  /** @type {Part[]} */
   const found = [];
   let end = 0;
-  for (const { 0: match, index } of text.matchAll(LINK)) {
-    let link = match;
-    for (;;) {
-      const last = link.at(-1) ?? '';
-      const opened = link.split('(').length >= link.split(')').length;
-      if (!'.,:;!?\'*_~]}”’»'.includes(last) && !(last === ')' && !opened)) break;
-      link = link.slice(0, -1);
-    }
-    // A name before the host is there to deceive.
-    if (!URL.canParse(link) || new URL(link).username) continue;
+  let looked = 0;
+  for (const { 0: match, index = 0 } of text.matchAll(LINK)) {
+    looked += 1;
+    if (looked > LINKS_MAX) break;
+    const link = trimmed(match);
+    const href = address(link);
+    if (!href) continue;
     if (index > end) found.push({ text: text.slice(end, index) });
-    found.push({ text: link, href: new URL(link).href });
+    found.push({ text: link, href });
     end = index + link.length;
   }
   if (end < text.length) found.push({ text: text.slice(end) });
   return found;
+}
+
+/** A link without what stands behind it. Its brackets are counted once: anybody can send thousands. @param {string} link */
+function trimmed(link) {
+  let spare = link.split(')').length - link.split('(').length;
+  let end = link.length;
+  for (; end > 0; end -= 1) {
+    const last = link[end - 1];
+    if (last === ')' && spare > 0) spare -= 1;
+    else if (!AFTER_LINK.includes(last)) break;
+  }
+  return link.slice(0, end);
+}
+
+/** Where a link leads, if it leads anywhere. @param {string} link */
+function address(link) {
+  try {
+    const { href, username } = new URL(link);
+    // A name before the host is there to deceive.
+    return username ? undefined : href;
+  } catch {
+    return undefined;
+  }
 }
 
 const clockTime = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
@@ -84,6 +118,7 @@ const dayOfYear = new Intl.DateTimeFormat(undefined, { dateStyle: 'full' });
 
 /** @param {Date} time */
 export function timeWords(time) {
+  if (Number.isNaN(time.getTime())) return { short: '', whole: '' };
   return { short: clockTime.format(time), whole: wholeTime.format(time) };
 }
 
@@ -94,6 +129,7 @@ export function dayOf(time) {
 
 /** @param {number} ofDay what `dayOf` gave @param {Date} now */
 export function dayWords(ofDay, now) {
+  if (!Number.isFinite(ofDay)) return '';
   const date = new Date(ofDay);
   if (ofDay === dayOf(now)) return 'Today';
   if (ofDay === dayOf(new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1))) return 'Yesterday';

@@ -1,14 +1,19 @@
 // Following a channel: polls, or listens to the tab that does, and passes on each batch, in order and once.
 
-/** @import { Answer, Batch, Follow, State, Where } from './types.js' */
+/** @import { Answer, Batch, Follow, State, Subscription, Where } from './types.js' */
 
+import { server } from './options.js';
 import { watchPage } from './page.js';
-import { LingerError, address, backOff, means, pause, request, uncaught } from './request.js';
+import { LingerError, isHistory, notLinger, request, uncaught } from './request.js';
 import { Tabs } from './tabs.js';
+import { answered, backOff, means, onAnswer, pause } from './wait.js';
 
 /** How long to be held, in seconds, also where a server would hold longer; and when to give such a poll up. */
 const HOLD_S = 25;
 const HELD_MAX_MS = 40_000;
+
+/** So many of the latest positions are remembered: an answer that leads back to one of them is an old one. */
+const POSITIONS_MAX = 500;
 
 /** Whoever only looks is answered soon, or not at all. */
 const LOOK_MAX_MS = 10_000;
@@ -23,7 +28,10 @@ const LOOK_AGAIN_MS = [15_000, 30_000, 60_000];
 /** A tab that takes longer over a batch, maybe for ever, leaves it to others to poll meanwhile. */
 const BUSY_MS = 1000;
 
-/** @param {Where & Follow} options @returns {AsyncIterableIterator<Batch>} */
+/** @param {any} body @returns {boolean} */
+const isBatch = (body) => isHistory(body) && typeof body.cursor === 'string' && body.cursor !== '';
+
+/** @param {Where & Follow} options @returns {Subscription} */
 export function follow(options) {
   const follower = new Follower(options);
   const batches = follower.batches();
@@ -33,6 +41,13 @@ export function follow(options) {
       // Or the generator would first see its poll through.
       follower.end();
       return batches.return(value);
+    },
+    retry: () => follower.retry(),
+    get onState() {
+      return follower.onState;
+    },
+    set onState(call) {
+      follower.onState = call;
     },
     [Symbol.asyncIterator]() {
       return this;
@@ -53,23 +68,27 @@ class Follower {
   still = [];
   /** What the leading tab sent last. @type {Answer | undefined} */
   sent;
+  /** The latest positions, oldest first. @type {string[]} */
+  positions = [];
   /** @type {State} */
   state = { state: 'connecting' };
+  /** @type {((state: State) => void) | undefined} */
+  onState;
   /** Ends what is being waited for. */
   stop = new AbortController();
 
   /** @param {Where & Follow} options */
-  constructor({ base = '', channel = 'lobby', cursor, last, onState, share = true, rest = true, ...given }) {
+  constructor({ base, channel = 'lobby', cursor, last, share = true, rest = true, ...given }) {
     this.means = means(given);
-    this.url = address(base, '/sub', { channel });
-    /** Where this tab stands: it has passed on all up to here. */
-    this.cursor = cursor;
+    this.base = server(base);
+    this.channel = `channel=${channel}`;
+    /** Where this tab stands: it has passed on all up to here. @type {string | undefined} */
+    this.cursor = cursor || undefined;
     /** Whether it has passed on its first batch. */
     this.begun = false;
     this.start = last ? `last=${last}` : 'cursor=latest';
-    this.onState = onState;
     this.rest = rest;
-    this.tabs = new Tabs(share && this.url, this);
+    this.tabs = new Tabs(share && `${this.base}/sub?${this.channel}`, this);
   }
 
   async *batches() {
@@ -78,6 +97,7 @@ class Follower {
     signal?.addEventListener('abort', abort);
     try {
       if (this.ended || signal?.aborted) return;
+      this.deaf = onAnswer((by, heard) => by === this.base && !heard && this.answered());
       this.page = watchPage(clock, (change) => this.changed(change));
       this.tabs.join();
       this.show();
@@ -100,6 +120,7 @@ class Follower {
 
   end() {
     this.ended = true;
+    this.deaf?.();
     this.page?.dismiss();
     this.tabs.leave();
     this.stop.abort();
@@ -117,8 +138,25 @@ class Follower {
     if (!this.page?.gone) this.tabs.join();
   }
 
-  get visible() {
-    return this.page?.visible ?? true;
+  /** Asks now, and has the leader do so. */
+  retry() {
+    this.tabs.say({ up: true });
+    this.looking = true;
+    this.stop.abort();
+  }
+
+  /** The server has answered this page: whoever leads is told, if it does not know. */
+  answered() {
+    if (!this.tabs.leading && this.failing) this.tabs.say({ up: true });
+  }
+
+  /** The server has answered another tab. */
+  up() {
+    answered(this.base, true);
+  }
+
+  get failing() {
+    return this.state.state === 'retrying' || this.state.state === 'offline';
   }
 
   get resting() {
@@ -133,7 +171,12 @@ class Follower {
   /** @param {'shown' | 'resting' | 'woken' | 'gone' | 'back'} change */
   changed(change) {
     this.looks = 0;
-    if (change === 'shown') return this.tabs.check();
+    if (change === 'shown') {
+      this.tabs.check();
+      // Whoever comes to look does not want to wait.
+      return answered(this.base, true);
+    }
+    if (change === 'resting') this.tabs.announce();
     if (change === 'gone') this.tabs.leave();
     if (change === 'back' && !this.busy) this.tabs.join();
     this.looking ||= change !== 'resting';
@@ -152,6 +195,7 @@ class Follower {
   heard(answer) {
     // One that was not taken yet is lost: the next does not fit on then.
     this.sent = answer;
+    this.up();
     if (!this.asking) this.stop.abort();
   }
 
@@ -177,7 +221,7 @@ class Follower {
 
   /** Until it is interrupted, or so long. */
   async wait(ms = 2 ** 31 - 1) {
-    await pause(ms, this.stop.signal, this.means.clock);
+    await pause(ms, { clock: this.means.clock, signal: this.stop.signal });
     return undefined;
   }
 
@@ -200,23 +244,29 @@ class Follower {
   /** @param {AbortSignal} signal */
   async ask(signal) {
     const after = this.cursor;
-    const start = after ? `cursor=${encodeURIComponent(after)}` : this.start;
-    const url = `${this.url}&${start}&wait=${this.looking ? 0 : HOLD_S}`;
-    const limitMs = this.looking ? LOOK_MAX_MS : HELD_MAX_MS;
+    const asked = `${this.channel}&${after ? `cursor=${encodeURIComponent(after)}` : this.start}`;
+    const { looking, base } = this;
+    const path = `/sub?${asked}&wait=${looking ? 0 : HOLD_S}`;
+    const limitMs = looking ? LOOK_MAX_MS : HELD_MAX_MS;
+    const question = { base, path, asked, limitMs, is: isBatch, again: this.failures > 0 };
+    const begun = this.means.clock.now();
     this.asking = true;
     /** @type {Batch} */
-    const answer = await request(url, {}, { ...this.means, signal, limitMs, has: 'cursor' }).finally(() => {
+    const { messages, cursor, missed } = await request(question, { ...this.means, signal }).finally(() => {
       this.asking = false;
     });
-    const { messages, cursor, missed } = answer;
+    const stands = cursor === after;
+    const old = stands ? messages.length > 0 : !missed && this.positions.includes(cursor);
+    if (old) throw notLinger('an older answer', { status: 200 });
     const { leading } = this.tabs;
     // A hold shows whether there is more; whoever will not hold looks until there is nothing.
     const willHold = leading && !this.resting;
     this.looking = missed || (messages.length > 0 && !willHold);
-    this.failures = 0;
+    // A look that shows nothing new does not show that polls are held.
+    if (!stands || (!looking && this.means.clock.now() - begun >= QUICK_MS)) this.failures = 0;
     this.tell({ state: missed ? 'missed' : 'live' });
     if (leading) this.tabs.say({ answer: { after, messages, cursor, missed } });
-    if (cursor === after) await this.stood();
+    if (stands) await this.stood();
     return this.pass(messages, cursor, missed);
   }
 
@@ -225,6 +275,7 @@ class Follower {
     const first = !this.begun;
     this.begun = true;
     this.cursor = cursor;
+    this.positions = [...this.positions, ...messages.map(({ id }) => id), cursor].slice(-POSITIONS_MAX);
     return first || missed || messages.length > 0 ? { messages, cursor, missed } : undefined;
   }
 
@@ -242,12 +293,15 @@ class Follower {
       this.tell({ state: 'stopped', reason: String(/** @type {any} */ (error).message ?? error) });
       throw error;
     }
-    const ms = backOff(this.failures, error.retryAfter);
+    const { ms, early } = backOff(this.failures, error.retryAfter);
     this.failures += 1;
     this.looking = true;
-    const offline = globalThis.navigator?.onLine === false;
-    this.tell(offline ? { state: 'offline' } : { state: 'retrying', in: Math.ceil(ms / 1000), reason: error.message });
-    return this.wait(ms);
+    const { status, type, code, message: reason } = error;
+    const foreign = code === 'not_linger' ? { status, type } : {};
+    const offline = globalThis.navigator?.onLine === false && status === 0;
+    this.tell(offline ? { state: 'offline' } : { state: 'retrying', in: Math.ceil(ms / 1000), reason, ...foreign });
+    await pause(ms, { clock: this.means.clock, signal: this.stop.signal, base: this.base, early });
+    return undefined;
   }
 
   /** @param {State} state */

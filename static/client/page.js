@@ -20,7 +20,9 @@ export function watchPage(clock, onChange) {
   const over = new AbortController();
   const visible = () => globalThis.document?.visibilityState !== 'hidden';
   const page = { visible: visible(), resting: false, gone: false, dismiss };
-  let ticked = clock.now();
+  // A clock that can't be set back may stand still while the machine sleeps.
+  const time = clock.wall ?? clock.now;
+  let ticked = time();
   /** @type {any} */
   let tick;
   /** @type {any} */
@@ -36,7 +38,7 @@ export function watchPage(clock, onChange) {
     const rested = page.resting;
     page.visible = visible();
     page.resting = false;
-    ticked = clock.now();
+    ticked = time();
     clock.clearTimeout(rest);
     if (page.visible) {
       onChange('shown');
@@ -51,8 +53,8 @@ export function watchPage(clock, onChange) {
 
   function ticking() {
     // The timers of a hidden page are late by themselves.
-    const slept = page.visible && clock.now() - ticked > TICK_MS + SLEPT_MS;
-    ticked = clock.now();
+    const slept = page.visible && time() - ticked > TICK_MS + SLEPT_MS;
+    ticked = time();
     tick = clock.setTimeout(ticking, TICK_MS);
     if (slept) onChange('woken');
   }

@@ -1,12 +1,8 @@
-// One request, its answer, and when to try again.
+// One request, and whether what comes back is linger's answer to it.
 
-/** @import { Clock, Means } from './types.js' */
+/** @import { Means } from './types.js' */
 
-const BACK_OFF_FIRST_MS = 500;
-const BACK_OFF_MAX_MS = 30_000;
-
-/** Whoever asks for a longer pause is mistaken. */
-const RETRY_AFTER_MAX_S = 3600;
+import { RETRY_AFTER_MAX_S, answered } from './wait.js';
 
 /** Statuses below 500 that the same request may not have the next time. */
 const PASSING = [0, 408, 425, 429];
@@ -15,33 +11,28 @@ const PASSING = [0, 408, 425, 429];
 export class LingerError extends Error {
   name = 'LingerError';
 
-  /** @param {string} message @param {{status?: number, code?: string, retryAfter?: number}} [problem] */
-  constructor(message, { status = 0, code = 'no_answer', retryAfter } = {}) {
+  /**
+   * @param {string} message
+   * @param {{status?: number, code?: string, type?: string, retryAfter?: number, cause?: unknown}} [problem]
+   */
+  constructor(message, { status = 0, code = 'no_answer', type, retryAfter, cause } = {}) {
     super(message);
-    /** The HTTP status; 0 when there was no answer, or none of linger's. */
+    /** The HTTP status; 0 when there was no answer. */
     this.status = status;
-    /** The problem's code, to act on. */
+    /** The problem's code, to act on. `not_linger`: somebody else answered. */
     this.code = code;
+    /** The media type of the answer, when somebody else answered. */
+    this.type = type;
     /** Seconds after which to try again, if the server said so. */
     this.retryAfter = retryAfter;
+    /** What `fetch` threw. */
+    this.cause = cause;
   }
 
   /** Whether the same request may succeed later. What the client did wrong stays wrong. */
   get mayPass() {
-    return this.status >= 500 || PASSING.includes(this.status);
+    return this.code === 'not_linger' || this.status >= 500 || PASSING.includes(this.status);
   }
-}
-
-/** @type {Clock} Of the day, which goes on while the machine sleeps. */
-const machine = {
-  now: () => Date.now(),
-  setTimeout: (call, ms) => setTimeout(call, ms),
-  clearTimeout: (timer) => clearTimeout(timer),
-};
-
-/** What requests are made with. @param {Partial<Means>} given @returns {Means} */
-export function means({ fetch = (...request) => globalThis.fetch(...request), clock = machine, signal }) {
-  return { fetch, clock, signal };
 }
 
 /** What a page's own handler throws is nothing to die of, but for whoever looks after errors. @param {unknown} error */
@@ -51,69 +42,115 @@ export function uncaught(error) {
   });
 }
 
-/** @param {string} base @param {string} path @param {Record<string, string>} [query] */
-export function address(base, path, query) {
-  return `${base.replace(/\/+$/, '')}${path}${query ? `?${new URLSearchParams(query)}` : ''}`;
+/** Whether this is messages. @param {any} body */
+export function isHistory({ messages, missed }) {
+  return Array.isArray(messages) && messages.every(isMessage) && typeof missed === 'boolean';
+}
+
+/** @param {any} message */
+function isMessage(message) {
+  return typeof message?.id === 'string' && typeof message.message === 'string';
 }
 
 /**
- * How long to pause, in milliseconds: somewhere below a bound that doubles with each failure, so that clients that
- * failed together do not come back together, and not before the server wants to be asked.
+ * What is asked for.
+ *
+ * @typedef {object} Question
+ * @property {string} base the server
+ * @property {string} path with its query
+ * @property {string} asked what `Linger-For` says on an answer to it
+ * @property {(body: any) => boolean} is whether a body has the shape of an answer
+ * @property {number} limitMs when to give it up
+ * @property {URLSearchParams} [form] to be posted
+ * @property {boolean} [again] whether a poll was made before, and got no answer of linger
  */
-export function backOff(failures = 0, retryAfter = 0) {
-  const bound = Math.min(BACK_OFF_MAX_MS, BACK_OFF_FIRST_MS * 2 ** failures);
-  return Math.min(retryAfter, RETRY_AFTER_MAX_S) * 1000 + Math.random() * bound;
-}
-
-/** Waits so long, or until the signal. @param {number} ms @param {AbortSignal | undefined} signal @param {Clock} clock */
-export async function pause(ms, signal, clock) {
-  if (signal?.aborted) return;
-  await new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
-    const end = () => {
-      clock.clearTimeout(timer);
-      signal?.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = clock.setTimeout(end, ms);
-    signal?.addEventListener('abort', end);
-  });
-}
 
 /**
  * One request, which is settled in time whether or not fetch ever is: after a page was frozen it may not be.
  *
- * @param {string} url
- * @param {RequestInit} init
- * @param {Means & {limitMs: number, has: string}} how `has`: what an answer of linger has
+ * @param {Question} question
+ * @param {Means} means
  * @returns {Promise<any>} the body
  * @throws {LingerError} or the reason of the signal
  */
-export async function request(url, init, { fetch, clock, signal, limitMs, has }) {
-  signal?.throwIfAborted();
+export async function request(question, { fetch, clock, signal }) {
+  const reason = () => signal?.reason ?? new DOMException('it was aborted', 'AbortError');
+  if (signal?.aborted) throw reason();
   const stop = new AbortController();
+  /** @type {() => void} */
+  let end = () => {};
   const cut = new Promise((_, reject) => {
-    const timer = clock.setTimeout(() => reject(new LingerError('the server did not answer in time')), limitMs);
-    stop.signal.addEventListener('abort', () => clock.clearTimeout(timer));
-    signal?.addEventListener('abort', () => reject(signal.reason), { signal: stop.signal });
+    const timer = clock.setTimeout(() => reject(new LingerError('the server did not answer in time')), question.limitMs);
+    const abort = () => reject(reason());
+    signal?.addEventListener('abort', abort);
+    end = () => {
+      clock.clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+    };
   });
   try {
-    return await Promise.race([answered(fetch, url, { ...init, signal: stop.signal, cache: 'no-store' }, has), cut]);
+    const body = await Promise.race([answer(question, fetch, stop.signal), cut]);
+    answered(question.base);
+    return body;
   } finally {
+    end();
     stop.abort();
   }
 }
 
-/** @param {typeof globalThis.fetch} fetch @param {string} url @param {RequestInit} init @param {string} has */
-async function answered(fetch, url, init, has) {
-  const response = await fetch(url, init).catch(() => {
-    // A proxy's error without CORS headers looks the same.
-    throw new LingerError('the server does not answer');
-  });
-  const body = Object(await response.json().catch(() => ({})));
-  if (response.ok && has in body) return body;
-  // The sign-in page of a hotel's network says 200 as well.
-  const { ok, status, headers } = response;
-  const { code = 'unknown', detail = ok ? 'somebody else answered' : `status ${status}` } = body;
-  const retryAfter = Number(body.retry_after ?? headers.get('retry-after')) || undefined;
-  throw new LingerError(detail, { status: ok ? 0 : status, code, retryAfter });
+/** @param {Question} question @param {typeof globalThis.fetch} fetch @param {AbortSignal} signal */
+async function answer(question, fetch, signal) {
+  const { base, path, form, again } = question;
+  // Whoever keeps answers by their address has none for a new one.
+  const own = again ? `&_=${Math.random().toString(36).slice(2)}` : '';
+  try {
+    // A form, with the key as a field, needs no preflight.
+    const init = form ? { method: 'POST', body: form } : {};
+    const response = await fetch(base + path + own, { ...init, signal, cache: 'no-store' });
+    return read(question, response, await response.text());
+  } catch (cause) {
+    if (cause instanceof LingerError) throw cause;
+    throw new LingerError(`the server does not answer${refusable(base)}`, { cause });
+  }
+}
+
+/** A browser does not tell a page of another origin whether it was refused. @param {string} base */
+function refusable(base) {
+  const origin = globalThis.location?.origin;
+  return origin && new URL(base).origin !== origin ? `, or does not allow pages of ${origin}` : '';
+}
+
+/** The body, if it is linger's answer to this question. @param {Question} question @param {Response} response @param {string} text */
+function read({ asked, is }, { ok, status, headers }, text) {
+  const body = Object(parsed(text));
+  const type = headers.get('content-type')?.split(';')[0].trim().toLowerCase() || 'no type';
+  const to = headers.get('linger-for');
+  const meant = to === null || `${new URLSearchParams(to)}` === `${new URLSearchParams(asked)}`;
+  if (ok && meant && is(body)) return body;
+  const { code, detail, retry_after: wanted } = body;
+  const linger = type === 'application/problem+json' && body.status === status && [code, detail].every((word) => typeof word === 'string');
+  const retryAfter = seconds(linger && wanted !== undefined ? `${wanted}` : headers.get('retry-after'), headers.get('date'));
+  if (!ok && meant && linger) throw new LingerError(detail, { status, code, retryAfter });
+  throw notLinger(`${status} ${type}${meant ? '' : ', to another request'}`, { status, type, retryAfter });
+}
+
+/** @param {string} words @param {{status: number, type?: string, retryAfter?: number}} answer */
+export function notLinger(words, answer) {
+  return new LingerError(`somebody else answered: ${words}`, { code: 'not_linger', ...answer });
+}
+
+/** @param {string} text */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** `Retry-After`: seconds, or a date by the server's own clock if it tells it. @param {string | null} said @param {string | null} date */
+function seconds(said, date) {
+  const now = Date.parse(date ?? '') || Date.now();
+  const wanted = /^[A-Za-z]/.test(said ?? '') ? (Date.parse(said ?? '') - now) / 1000 : Number(said);
+  return wanted > 0 ? Math.min(wanted, RETRY_AFTER_MAX_S) : undefined;
 }

@@ -1,17 +1,24 @@
 // Tabs of one browser that follow one channel: one leads, that is, polls, and sends the others what it is answered. It
 // holds a Web Lock, so the browser sees to it that there is one leader, and that the next in line takes over when it
-// closes. A leader that hangs keeps its lock: a visible tab whose question it does not answer takes it away. So does one
-// that hears that the leader is idle.
+// closes. A leader that hangs keeps its lock: a tab that does not rest takes it away when its question is not answered.
+// So does one that hears that the leader rests. Where any of this fails, a tab is alone, and polls for itself.
 
 /** @import { Answer, State } from './types.js' */
 
-/** A visible tab asks after the leader each so often. */
+/** A tab that does not rest asks after the leader each so often. */
 const CHECK_MS = 800;
+
+/** A lock that is taken away is granted at once, or locks do not work here. */
+const GRANT_MS = 2000;
+
+/** Tabs that take the lock from each other so often, and hear nothing meanwhile, can't hear each other. */
+const ROBBED_MAX = 3;
 
 /**
  * @typedef {{state: State, idle: boolean}} Status
- * @typedef {{visible: boolean, status: Status, led: (leading: boolean) => void, heard: (answer: Answer) => void,
- *   tell: (state: State) => void}} Member
+ * @typedef {{ask?: true, answer?: Answer, status?: Status, up?: true}} Words `up`: the server has answered this tab
+ * @typedef {{resting: boolean, status: Status, led: (leading: boolean) => void, heard: (answer: Answer) => void,
+ *   up: () => void, tell: (state: State) => void}} Member
  */
 
 export class Tabs {
@@ -19,6 +26,8 @@ export class Tabs {
   leading = false;
   /** Whether the last question was answered. */
   answered = true;
+  /** How often the lock was taken away since another tab was heard. */
+  robbed = 0;
   /** What is said between tabs. @type {BroadcastChannel | undefined} */
   air;
   /** The present request for the lock, in line or granted. @type {AbortController | undefined} */
@@ -30,18 +39,22 @@ export class Tabs {
 
   /** @param {string | false} url what the tabs have in common; without it, each is alone @param {Member} member */
   constructor(url, member) {
-    this.url = url;
+    this.name = url && `linger 1 ${url}`;
     this.member = member;
   }
 
   join() {
-    const { location, navigator, BroadcastChannel } = globalThis;
-    // Over plain HTTP there are no Web Locks.
-    this.leading = !this.url || !location || !navigator.locks || !BroadcastChannel;
-    if (this.leading) return;
-    this.name = `linger 1 ${new URL(this.url || '', location.href)}`;
-    this.air = new BroadcastChannel(this.name);
-    this.air.onmessage = ({ data }) => this.hear(data);
+    // Over plain HTTP there are no Web Locks. Outside a page there are no tabs.
+    this.leading = !this.name || !globalThis.document || !globalThis.BroadcastChannel;
+    try {
+      if (this.leading || !navigator.locks) throw new Error('alone');
+      // Without cookies Firefox has the class, and no instance of it.
+      this.air = new BroadcastChannel(this.name || '');
+      this.air.onmessage = ({ data }) => this.hear(Object(data));
+    } catch {
+      this.leading = true;
+      return;
+    }
     this.timer = setInterval(() => this.check(), CHECK_MS);
     this.lead();
   }
@@ -56,18 +69,30 @@ export class Tabs {
     this.release();
   }
 
-  /** @param {{ask?: true, answer?: Answer, status?: Status}} words */
-  say(words) {
-    this.air?.postMessage(words);
+  /** Polls for itself, until it joins again. */
+  alone() {
+    this.leave();
+    this.leads(true);
   }
 
-  /** @param {{ask?: true, answer?: Answer, status?: Status}} words */
-  hear({ ask, answer, status }) {
+  /** @param {Words} words */
+  say(words) {
+    try {
+      this.air?.postMessage(words);
+    } catch {
+      this.alone();
+    }
+  }
+
+  /** @param {Words} words */
+  hear({ ask, answer, status, up }) {
+    this.robbed = 0;
     if (ask) return this.announce();
+    if (up) return this.member.up();
     this.answered = true;
     if (answer) this.member.heard(answer);
     if (!status || this.leading) return;
-    if (status.idle && this.member.visible) this.lead(true);
+    if (status.idle && !this.member.resting) this.lead(true);
     else this.member.tell(status.state);
   }
 
@@ -78,8 +103,8 @@ export class Tabs {
 
   /** Asks after the leader, or takes its place when it has not answered the last time. */
   check() {
-    const asks = this.air && !this.leading && this.member.visible;
-    if (asks && !this.answered) return this.lead(true);
+    const asks = this.air && !this.leading && !this.member.resting;
+    if (asks && !this.answered) return void this.lead(true);
     this.answered = !asks;
     if (asks) this.say({ ask: true });
   }
@@ -90,21 +115,27 @@ export class Tabs {
     const turn = new AbortController();
     this.turn = turn;
     this.answered = true;
+    let granted = false;
     const held = () =>
       new Promise((resolve) => {
+        granted = true;
         this.release = resolve;
         if (this.turn === turn) this.leads(true);
         else resolve(undefined);
       });
-    const options = steal ? { steal } : { signal: turn.signal };
-    // It fails when the lock was taken away or is no longer wanted; and in a frame without an origin, which is alone.
-    const alone = await navigator.locks.request(this.name || '', options, held).then(
-      () => false,
-      ({ name }) => name !== 'AbortError',
-    );
+    if (steal) setTimeout(() => this.turn === turn && !granted && this.alone(), GRANT_MS);
+    let taken = false;
+    try {
+      await navigator.locks.request(this.name || '', steal ? { steal } : { signal: turn.signal }, held);
+    } catch (error) {
+      // In a frame without an origin it is another error.
+      taken = granted && Object(error).name === 'AbortError';
+    }
     if (this.turn !== turn) return;
-    this.leads(alone);
-    if (!alone) this.lead();
+    this.robbed += 1;
+    if (!taken || this.robbed >= ROBBED_MAX) return this.alone();
+    this.leads(false);
+    this.lead();
   }
 
   /** @param {boolean} leading */

@@ -10,16 +10,18 @@
  * @property {boolean} missed whether something before these messages is gone for good
  *
  * @typedef {{state: 'connecting' | 'live' | 'missed' | 'offline'}
- *   | {state: 'retrying', in: number, reason: string}
- *   | {state: 'stopped', reason: string}} State `in` is in seconds; `missed` lasts until the next answer
+ *   | {state: 'retrying', in: number, reason: string, status?: number, type?: string}
+ *   | {state: 'stopped', reason: string}} State `in` is in seconds; `missed` lasts until the next answer; `status` and
+ *   `type` are of the answer, when somebody else than linger answered
  *
  * @typedef {object} Clock
- * @property {() => number} now in milliseconds
+ * @property {() => number} now in milliseconds; never set back
+ * @property {() => number} [wall] the time of the day in milliseconds, by which a sleep of the machine is seen
  * @property {(call: () => void, ms: number) => any} setTimeout
  * @property {(timer: any) => void} clearTimeout
  *
  * @typedef {object} Where
- * @property {string} [base] the address of the API; by default the page's own origin
+ * @property {string} [base] the address of the API, absolute or relative to the page; by default the page's own origin
  * @property {string} [channel] by default `lobby`
  * @property {AbortSignal} [signal] ends it
  * @property {typeof globalThis.fetch} [fetch] instead of the global one
@@ -34,13 +36,19 @@
  * @typedef {object} Follow
  * @property {string} [cursor] begin after what was had up to there: the `cursor` of a batch, or the `id` of a message
  * @property {number} [last] instead of a cursor: begin with so many messages, 100 at most
- * @property {(state: State) => void} [onState] told each time that the state changes
  * @property {boolean} [share] whether tabs of one browser share a poll; by default they do
  * @property {boolean} [rest] whether to look now and then, instead of waiting, while the page is hidden; by default so
  *
  * @typedef {object} Handler
  * @property {(messages: Message[], batch: Batch) => unknown} onMessages called with each batch; if it gives a promise,
  *   the next batch is asked for when that is settled
+ * @property {(state: State) => void} [onState] told each time that the state changes
+ *
+ * @typedef {object} Retriable
+ * @property {() => void} retry asks at once, instead of waiting until a pause after a failure is over
+ *
+ * @typedef {AsyncIterableIterator<Batch> & Retriable & {onState?: (state: State) => void}} Subscription what a loop goes
+ *   over; set `onState` before the loop
  *
  * @typedef {Batch & {after: string | undefined}} Answer a batch as tabs send it: with the cursor that was asked with
  *

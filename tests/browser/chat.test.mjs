@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { hasState, openChat, publish, say, shown, shows, startBrowser, startEmulator, texts, until } from './support.mjs';
+import { hasState, openChat, problem, publish, say, shown, shows, startBrowser, startEmulator, texts, until } from './support.mjs';
 
 let browser;
 let emulator;
@@ -155,8 +155,7 @@ test('a message that fails for a moment is sent by itself, and those after it st
 
 test('what the server refuses is said in its words, and can be changed or discarded', async () => {
   const page = await open();
-  const refusal = { code: 'invalid_nick', detail: 'the server knows better' };
-  await page.route('**/pub', (route) => route.fulfill({ status: 400, json: refusal }), { times: 2 });
+  await page.route('**/pub', (route) => route.fulfill(problem(400, 'invalid_nick', 'the server knows better')), { times: 2 });
   await say(page, 'first');
   await say(page, 'second');
   await page.locator('.failed', { hasText: 'Not sent: the server knows better' }).nth(1).waitFor();

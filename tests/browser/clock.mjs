@@ -53,12 +53,18 @@ export async function settled() {
 export function server() {
   const asked = [];
   const fetch = (url, init) => {
-    const { pathname, searchParams } = new URL(url, 'http://linger.test');
-    const request = { path: pathname, query: Object.fromEntries(searchParams), body: init.body, signal: init.signal };
+    const { pathname, searchParams } = new URL(url);
+    // What makes an address one of its own has nothing to say.
+    const { _: own, ...query } = Object.fromEntries(searchParams);
+    const request = { url, path: pathname, query, own, body: init.body, signal: init.signal };
     asked.push(request);
     return new Promise((resolve, reject) => {
+      // An object with an error's status is a problem document, any other an answer of linger; a text is somebody else's.
       request.answer = async (body, status = 200, headers = {}) => {
-        resolve(new Response(typeof body === 'string' ? body : JSON.stringify(body), { status, headers }));
+        const problem = status >= 400 && { type: 'about:blank', title: '', status };
+        const type = typeof body === 'string' ? 'text/html' : `application/${problem ? 'problem+' : ''}json`;
+        const text = typeof body === 'string' ? body : JSON.stringify({ ...problem, ...body });
+        resolve(new Response(text, { status, headers: { 'Content-Type': type, ...headers } }));
         await settled();
       };
       request.fail = async () => {

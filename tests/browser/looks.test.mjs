@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { hasState, openChat, publish, root, say, shown, startBrowser, startEmulator, until } from './support.mjs';
+import { hasState, openChat, problem, publish, root, say, shown, startBrowser, startEmulator, until } from './support.mjs';
 
 const screens = `${root}/target/screens`;
 let axe;
@@ -56,7 +56,7 @@ const states = {
   },
   failed: {
     async enter(page) {
-      await page.route('**/pub', (route) => route.fulfill({ status: 400, json: { code: 'x', detail: 'the server refuses it' } }));
+      await page.route('**/pub', (route) => route.fulfill(problem(400, 'invalid_nick', 'the server refuses it')));
       await say(page, 'Shall I bring a cake?', 'Ines');
       await page.getByText('Not sent').waitFor();
     },
@@ -109,7 +109,33 @@ const states = {
       await hasState(page, 'missed');
     },
   },
-  stopped: { path: '/?channel=not%20a%20channel', state: 'stopped', async enter() {} },
+  'no channel': { path: '/?channel=not%20a%20channel', state: 'stopped', async enter() {} },
+  stopped: {
+    async enter(page) {
+      await page.route('**/sub?**', (route) => route.fulfill(problem(400, 'invalid_cursor', 'the server refuses it')));
+      await say(page, 'Shall I bring a cake?', 'Ines');
+      await hasState(page, 'stopped');
+      await page.fill('#message', 'and plates');
+      await page.getByRole('button', { name: 'Start again' }).waitFor();
+    },
+  },
+  'somebody else answers': {
+    async enter(page) {
+      await page.route('**/sub?**', (route) => route.fulfill({ status: 404, contentType: 'text/html', body: '<h1>404' }));
+      await say(page, 'Shall I bring a cake?', 'Ines');
+      await page.getByText('404 text/html').first().waitFor();
+    },
+  },
+  long: {
+    async enter(page) {
+      for (const text of ['\n'.repeat(9000), `${'Once upon a time '.repeat(400)}https://example.com`, 'one\ntwo\n'.repeat(900)]) {
+        await publish(emulator.base, text, { nick: 'Rui' });
+      }
+      await page.getByRole('button', { name: 'Show more' }).nth(1).waitFor();
+      await say(page, 'That is long', 'Ines');
+      await page.locator('#conversation .own').waitFor();
+    },
+  },
   dialog: {
     async enter(page) {
       await page.click('#channels-open');

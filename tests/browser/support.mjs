@@ -119,6 +119,12 @@ export async function openChat(context, address) {
   return page;
 }
 
+/** What the server says when it refuses a request, as Playwright fulfils a route. */
+export function problem(status, code, detail) {
+  const body = JSON.stringify({ type: 'about:blank', title: 'Refused', status, detail, code });
+  return { status, contentType: 'application/problem+json', body };
+}
+
 export function hasState(page, wanted) {
   return page.locator(`#state[data-state="${wanted}"]`).waitFor({ timeout: 60_000 });
 }

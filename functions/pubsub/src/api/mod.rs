@@ -6,6 +6,7 @@ mod form;
 mod json;
 mod problem;
 mod publish;
+mod strangers;
 mod subscribe;
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
 use http_body::Body;
 use tokio::time::Instant;
@@ -46,6 +47,8 @@ pub struct Report {
     pub code: Option<Code>,
     /// Messages published or delivered.
     pub messages: usize,
+    /// What it is an answer to, for the client.
+    asked: Option<HeaderValue>,
 }
 
 impl Api {
@@ -77,6 +80,10 @@ impl Api {
         let answer = match *request.method() {
             Method::GET => {
                 let query = request.uri().query().unwrap_or_default();
+                if let Some(location) = strangers::own_address(request.headers(), query) {
+                    return redirect(location);
+                }
+                report.asked = strangers::poll(query);
                 self.try_subscribe(query, deadline, &mut report).await
             }
             Method::OPTIONS => return options(allow),
@@ -91,6 +98,7 @@ impl Api {
     {
         let Publication { channel, draft, key } = publish::parse(request).await?;
         report.channel = Some(channel.clone());
+        report.asked = key.as_ref().and_then(strangers::publication);
         let appended = self.service.publish(&channel, draft, key).await?;
         report.messages = usize::from(!appended.repeated);
         Ok(json::sent(appended.id, &channel))
@@ -148,8 +156,12 @@ fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes
 
     let mut response = Response::new(answer.unwrap_or_else(|problem| json::problem(&problem)));
     *response.status_mut() = status;
+    let asked = report.asked.take();
     response.extensions_mut().insert(report);
     let headers = response.headers_mut();
+    if let Some(asked) = asked {
+        headers.insert(strangers::FOR, asked);
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(seconds) = retry_after {
@@ -158,6 +170,15 @@ fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes
     if let Some(methods) = allow {
         headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
+    response
+}
+
+/// The answer to a poll that is to be made at another address.
+fn redirect(location: HeaderValue) -> Response<Bytes> {
+    let mut response = respond(Ok(Bytes::new()), Report::default());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    response.headers_mut().remove(CONTENT_TYPE);
+    response.headers_mut().insert(LOCATION, location);
     response
 }
 

@@ -1,0 +1,92 @@
+//! What protects a client from those between it and linger: caches that mix up answers, and browsers that queue polls.
+
+use std::hash::{BuildHasher, RandomState};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::message::Key;
+
+/// What an answer is an answer to. A cache that ignores the query gives it with the answer to another request, and so
+/// the client sees that.
+pub(super) const FOR: HeaderName = HeaderName::from_static("linger-for");
+
+/// The parameters that say which answer is asked for: two requests that have the same of these may share an answer.
+const IDENTIFYING: [&str; 4] = ["channel", "cursor", "last", "before"];
+
+/// The parameters with which a poll is not one of 2013.
+const OF_BATCHES: [&str; 5] = ["cursor", "last", "before", "wait", "limit"];
+
+/// Channel and position take 150 bytes at most. A longer query is a mistake, and is not worth a long header.
+const FOR_MAX_BYTES: usize = 512;
+
+/// What only browsers send: the first two on HTTPS and on localhost, the third by jQuery, on plain HTTP too.
+const OF_BROWSERS: [&str; 3] = ["sec-fetch-mode", "sec-fetch-dest", "x-requested-with"];
+
+/// `Linger-For` of a poll: the identifying parameters of its query, as they stand there.
+pub(super) fn poll(query: &str) -> Option<HeaderValue> {
+    let identifying = pairs(query).filter(|(name, _)| IDENTIFYING.contains(name));
+    let asked = identifying.map(|(_, pair)| pair).collect::<Vec<_>>().join("&");
+    let short = (1..=FOR_MAX_BYTES).contains(&asked.len());
+    short.then(|| HeaderValue::try_from(asked).ok()).flatten()
+}
+
+/// `Linger-For` of a publication: its key.
+pub(super) fn publication(key: &Key) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("key={}", key.as_str())).ok()
+}
+
+/// Where a bare poll of a browser is redirected to, if it needs that: the same address with a random `_`.
+///
+/// A browser sends requests for one address one after the other, each when the one before it has its headers. Tabs that
+/// poll a bare `/sub` would be held one at a time. What is redirected to is relative, since a gateway may know this path
+/// by another name.
+pub(super) fn own_address(headers: &HeaderMap, query: &str) -> Option<HeaderValue> {
+    let bare = pairs(query).all(|(name, _)| name != "_" && !OF_BATCHES.contains(&name));
+    if !bare || !OF_BROWSERS.iter().any(|name| headers.contains_key(*name)) {
+        return None;
+    }
+    let separator = if query.is_empty() { "" } else { "&" };
+    let random = RandomState::new().hash_one(());
+    HeaderValue::try_from(format!("?{query}{separator}_={random:x}")).ok()
+}
+
+/// The names in a query, each with the pair that it begins.
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').map(|pair| (pair.split('=').next().unwrap_or_default(), pair))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_says_which_channel_and_position_it_is_for() {
+        for (query, asked) in [
+            ("channel=c&cursor=7-1&wait=25&_=3", Some("channel=c&cursor=7-1")),
+            ("limit=5&last=10", Some("last=10")),
+            ("cursor=%zz&before=", Some("cursor=%zz&before=")),
+            ("cursors=7-1&wait=0", None),
+            ("", None),
+            (&"channel=c&".repeat(60), None),
+        ] {
+            assert_eq!(poll(query).as_ref().map(|header| header.to_str().unwrap()), asked, "{query}");
+        }
+    }
+
+    #[test]
+    fn only_a_bare_poll_of_a_browser_is_redirected() {
+        let sent_by =
+            |name: &'static str| HeaderMap::from_iter([(HeaderName::from_static(name), "x".parse().unwrap())]);
+        let browser = sent_by("sec-fetch-mode");
+        for (query, target) in [("", "?_="), ("channel=c", "?channel=c&_="), ("a=b&c", "?a=b&c&_=")] {
+            let first = own_address(&browser, query).unwrap();
+            assert!(first.to_str().unwrap().starts_with(target), "{first:?}");
+            assert_ne!(Some(first), own_address(&browser, query));
+            assert!(own_address(&sent_by("x-requested-with"), query).is_some());
+            assert_eq!(own_address(&sent_by("user-agent"), query), None);
+        }
+        for query in ["_=1", "channel=c&_", "cursor=7-1", "wait=1", "last=1", "before=7-1", "limit=3"] {
+            assert_eq!(own_address(&browser, query), None, "{query}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+// Clocks, and pauses between attempts: how long, and what ends one early.
+
+/** @import { Clock, Means } from './types.js' */
+
+const BACK_OFF_FIRST_MS = 500;
+const BACK_OFF_MAX_MS = 30_000;
+
+/** A server that asks for a longer pause than this is mistaken. */
+export const RETRY_AFTER_MAX_S = 3600;
+
+/** A pause ends early after so much for each failure before it, or one that fails again would be tried in a loop. */
+const EARLY_STEP_MS = 250;
+const EARLY_STEPS = 4;
+
+/** @type {Clock} `now` can't be set by anybody; `wall` goes on while the machine sleeps. */
+const machine = {
+  now: () => performance.now(),
+  wall: () => Date.now(),
+  setTimeout: (call, ms) => setTimeout(call, ms),
+  clearTimeout: (timer) => clearTimeout(timer),
+};
+
+/** What requests are made with. @param {Partial<Means>} given @returns {Means} */
+export function means({ fetch = (...request) => globalThis.fetch(...request), clock = machine, signal }) {
+  return { fetch, clock, signal };
+}
+
+/**
+ * How long to pause, in milliseconds: somewhere below a bound that doubles with each failure, so that clients that
+ * failed together do not come back together, and not before the server wants to be asked. `early` is when an answer
+ * from the server may end the pause.
+ */
+export function backOff(failures = 0, retryAfter = 0) {
+  const bound = Math.min(BACK_OFF_MAX_MS, BACK_OFF_FIRST_MS * 2 ** failures);
+  const wanted = Math.min(retryAfter, RETRY_AFTER_MAX_S) * 1000;
+  const early = Math.max(wanted, EARLY_STEP_MS * Math.min(failures, EARLY_STEPS));
+  return { ms: wanted + Math.random() * bound, early };
+}
+
+/** Those who want to know when a server has answered. @type {Set<(base: string, heard: boolean) => void>} */
+const listeners = new Set();
+
+/** Calls back when a server answers, until the function is called that this returns. @param {(base: string, heard: boolean) => void} call */
+export function onAnswer(call) {
+  listeners.add(call);
+  return () => void listeners.delete(call);
+}
+
+/** A server has answered this page, or, when `heard`, another tab. @param {string} base @param {boolean} [heard] */
+export function answered(base, heard = false) {
+  for (const call of [...listeners]) call(base, heard);
+}
+
+/**
+ * Waits so long, or until the signal; after `early`, also until the server at `base` has answered somebody, or the
+ * browser is online again.
+ *
+ * @param {number} ms
+ * @param {{clock: Clock, signal?: AbortSignal, base?: string, early?: number}} how
+ */
+export async function pause(ms, { clock, signal, base, early = 0 }) {
+  if (signal?.aborted) return;
+  const begun = clock.now();
+  await new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
+    const end = () => {
+      clock.clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
+      globalThis.removeEventListener?.('online', soon);
+      deaf?.();
+      resolve();
+    };
+    const soon = () => {
+      clock.clearTimeout(timer);
+      timer = clock.setTimeout(end, Math.max(0, Math.min(early, ms) - (clock.now() - begun)));
+    };
+    let timer = clock.setTimeout(end, ms);
+    signal?.addEventListener('abort', end);
+    const deaf = base === undefined ? undefined : onAnswer((by) => by === base && soon());
+    if (base !== undefined) globalThis.addEventListener?.('online', soon);
+  });
+}
