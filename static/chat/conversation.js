@@ -26,8 +26,9 @@ export class Conversation {
   /** @type {HTMLElement | undefined} */
   newLine;
   atEnd = true;
-  /** Where the list was scrolled to when that was found. */
+  /** Where the list was scrolled to, and how high it was, when that was found. */
   top = 0;
+  height = 0;
   /** Whether there is nothing older. */
   complete = false;
   begun = false;
@@ -43,12 +44,12 @@ export class Conversation {
     this.beginning = element('beginning', HTMLParagraphElement);
     this.again = element('again', HTMLButtonElement);
     this.toEnd = element('to-end', HTMLButtonElement);
-    this.scroller.addEventListener('scroll', () => this.scrolled(), { passive: true });
+    this.scroller.addEventListener('scroll', () => this.moved(), { passive: true });
     this.again.addEventListener('click', () => this.older());
     this.toEnd.addEventListener('click', () => this.goToNew());
     document.addEventListener('visibilitychange', () => this.look());
     // The window, or the keyboard of a phone.
-    if (globalThis.ResizeObserver) new ResizeObserver(() => this.atEnd && this.goToEnd()).observe(this.scroller);
+    if (globalThis.ResizeObserver) new ResizeObserver(() => this.moved()).observe(this.scroller);
     // What was unfolded may have put the end out of sight.
     this.list.addEventListener('click', () => this.scrolled());
     own.onOther(() => {
@@ -68,7 +69,7 @@ export class Conversation {
   append(messages, missed, wrote) {
     const quiet = !this.begun;
     // The event may be still to come.
-    if (this.scroller.scrollTop !== this.top) this.scrolled();
+    this.moved();
     const seen = document.visibilityState === 'visible' && this.atEnd;
     if (missed) this.list.append(made('li', 'gap', 'Some messages may be missing here.'));
     const items = this.made(messages, this.items[this.items.length - 1], missed, wrote);
@@ -192,10 +193,18 @@ export class Conversation {
     this.beginning.hidden = true;
   }
 
+  /** The reader has scrolled; or there is more or less room than before, and whoever was at the end is to stay there. */
+  moved() {
+    const { scrollTop, clientHeight } = this.scroller;
+    if (this.atEnd && clientHeight !== this.height) this.goToEnd();
+    else if (scrollTop !== this.top) this.scrolled();
+  }
+
   scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     this.atEnd = scrollHeight - scrollTop - clientHeight < END_PX;
     this.top = scrollTop;
+    this.height = clientHeight;
     this.look();
     if (this.begun && this.again.hidden && scrollTop < NEAR_PX) this.older();
   }

@@ -50,7 +50,7 @@ function words(now) {
     case 'retrying':
       if (now.status) {
         const answer = `${now.status} ${now.type ?? ''}`.trim();
-        const whole = `Something on the way answers instead of the server: ${answer}. The chat goes on by itself.`;
+        const whole = `Somebody else answers instead of the server: ${answer}. The chat goes on by itself.`;
         return { brief: `Retrying in ${now.in} s`, whole };
       }
       return { brief: `Retrying in ${now.in} s`, whole: `No connection: ${now.reason}. The chat goes on by itself.` };
