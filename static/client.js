@@ -37,7 +37,7 @@ export async function publish(draft, /** @type {never[]} */ ...more) {
   const base = server(draft.base);
   const form = new URLSearchParams({ channel, nick: nick ?? '', message, key });
   const is = (/** @type {any} */ sent) => typeof sent.id === 'string' && sent.channel === channel;
-  const question = { base, path: '/pub', asked: `${new URLSearchParams({ key })}`, is, form };
+  const question = { base, path: '/pub', asked: `key=${key}`, is, form };
   const deadline = clock.now() + timeout;
   for (let failures = 0; ; failures += 1) {
     const limitMs = Math.max(1, Math.min(ATTEMPT_MAX_MS, deadline - clock.now()));

@@ -1,6 +1,7 @@
 // A clock that stands still until it is told to go on, and a server made of answers.
 
 import { setImmediate } from 'node:timers/promises';
+import { subscribe } from '../../static/client.js';
 
 export class Clock {
   #now = 0;
@@ -74,4 +75,27 @@ export function server() {
     });
   };
   return { asked, fetch, latest: () => asked.at(-1) };
+}
+
+/** A batch whose last message stands at this offset. */
+export const batch = (offset, ...texts) => ({
+  messages: texts.map((message, index) => ({ id: `7-${offset - texts.length + 1 + index}`, channel: 'c', nick: null, message, time: '' })),
+  cursor: `7-${offset}`,
+  missed: false,
+});
+
+/** A subscription with a handler; what it was told stands in `texts` and `states`. */
+export function subscribed(options = {}) {
+  const { asked, fetch, latest } = server();
+  const clock = new Clock();
+  const texts = [];
+  const states = [];
+  const stop = new AbortController();
+  const ended = subscribe({
+    ...{ base: 'http://linger.test', fetch, clock, channel: 'c', signal: stop.signal },
+    onMessages: (messages) => void texts.push(messages.map(({ message }) => message)),
+    onState: (state) => states.push(state),
+    ...options,
+  });
+  return { asked, latest, clock, texts, states, stop, ended, state: () => states.at(-1) };
 }

@@ -1,0 +1,78 @@
+// What callers may hand in by mistake: each is a TypeError at once that says what to write, and nothing is asked.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { history, publish, subscribe } from '../../static/client.js';
+
+const base = 'https://api.test';
+const asked = [];
+const fetch = (url) => {
+  asked.push(url);
+  return new Promise(() => {});
+};
+
+/** What a call throws, at once or as a promise that is not kept. */
+async function thrownBy(call, given) {
+  try {
+    await call(...given);
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+const wrong = {
+  'a channel instead of options': [subscribe, ['news'], /takes one object: write subscribe\(\{ channel: 'news', onMessages/],
+  'a channel and a message': [publish, ['news', 'hello'], /write publish\(\{ channel: 'news', message: 'hello' \}\)/],
+  'an object and something else': [subscribe, [{ base }, () => {}], /takes one object/],
+  'null': [history, [null], /write history/],
+  'an option of another name': [subscribe, { onMessage() {} }, /no option onMessage, but .*onMessages/],
+  'an option of another function': [publish, { message: 'x', last: 3 }, /no option last/],
+  'states without messages': [subscribe, { onState() {} }, /onState needs onMessages/],
+  'no message': [publish, {}, /publish needs message: write publish/],
+  'a message that is an object': [publish, { message: { text: 'x' } }, /message must be a text.*JSON\.stringify/],
+  'a message that is a number': [publish, { message: 5 }, /message must be a text/],
+  'half a character': [publish, { message: 'a\ud83e' }, /whole characters/],
+  'the other half in a name': [publish, { message: 'x', nick: '\udd80' }, /nick must be/],
+  'a key that is an object': [publish, { message: 'x', key: {} }, /key must be a text/],
+  'no number of milliseconds': [publish, { message: 'x', timeout: NaN }, /timeout must be/],
+  'a channel that can not be one': [subscribe, { channel: 'a/b', onMessages() {} }, /channel must be 1 to 64/],
+  'no channel at all': [publish, { message: 'x', channel: null }, /channel must be/],
+  'a handler that is none': [subscribe, { onMessages: 'show' }, /onMessages must be a function/],
+  'a controller for a signal': [subscribe, { signal: new AbortController() }, /controller\.signal/],
+  'a text for a number': [subscribe, { last: '10' }, /last must be a number/],
+  'a text for a flag': [subscribe, { rest: 'false' }, /rest must be true or false/],
+  'history before nothing': [history, {}, /history needs before/],
+  'a URL for a base': [subscribe, { base: new URL(base) }, /base must be a text.*url\.href/],
+  'a base without a scheme': [subscribe, { base: 'api.test' }, /base must begin with https:\/\/ .*'api\.test'/],
+  'a host with a port': [publish, { message: 'x', base: 'localhost:3000' }, /base must begin with/],
+  'a base of another scheme': [subscribe, { base: 'wss://api.test' }, /base must begin with/],
+  'a base with a password': [subscribe, { base: 'https://ann:secret@api.test' }, /no name or password/],
+  'a base with a query': [subscribe, { base: 'https://api.test/?key=1' }, /no query/],
+  'no host': [subscribe, { base: 'https://' }, /is no address/],
+  'no base where there is no page': [subscribe, { base: undefined }, /base is needed here, such as/],
+  'a path where there is no page': [history, { before: '7-1', base: '/api' }, /base is needed here/],
+};
+
+for (const [name, [call, options, says]] of Object.entries(wrong)) {
+  test(`${name} is refused at once`, async () => {
+    const error = await thrownBy(call, Array.isArray(options) ? options : [{ base, fetch, ...options }]);
+    assert.ok(error instanceof TypeError, String(error));
+    assert.match(error.message, says);
+    assert.deepEqual(asked, []);
+  });
+}
+
+test('what may be absent may be null or undefined, as stores and forms give it', () => {
+  const stop = new AbortController();
+  stop.abort();
+  for (const options of [{}, { cursor: null }, { cursor: undefined, last: undefined }, { cursor: '', last: 0 }]) {
+    subscribe({ base, signal: stop.signal, onMessages() {}, ...options });
+  }
+});
+
+test('whole characters outside the first plane are no halves', async () => {
+  const stop = new AbortController();
+  stop.abort(new Error('enough'));
+  await assert.rejects(publish({ base, message: '🦀', nick: '🦀', signal: stop.signal }), /enough/);
+});
