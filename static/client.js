@@ -31,7 +31,7 @@ export function newKey() {
  * @throws {LingerError} why the last attempt failed; or the reason of the signal; or a TypeError
  */
 export async function publish(draft, /** @type {never[]} */ ...more) {
-  check('publish', [draft, ...more]);
+  check('publish', draft, more);
   const { channel = 'lobby', nick, message, key = newKey(), timeout = PUBLISH_MS } = draft;
   const { clock, signal, fetch } = means(draft);
   const base = server(draft.base);
@@ -71,7 +71,7 @@ export async function publish(draft, /** @type {never[]} */ ...more) {
  * @throws {TypeError}
  */
 export function subscribe(options = {}, /** @type {never[]} */ ...more) {
-  check('subscribe', [options, ...more]);
+  check('subscribe', options, more);
   const batches = follow(options);
   const { onMessages, onState } = options;
   if (!onMessages) return batches;
@@ -103,7 +103,7 @@ async function deliver(batches, onMessages) {
  * @throws {LingerError} or a TypeError
  */
 export async function history(options, /** @type {never[]} */ ...more) {
-  check('history', [options, ...more]);
+  check('history', options, more);
   const { channel = 'lobby', before, limit = 100 } = options;
   const asked = `${new URLSearchParams({ channel, before })}`;
   const question = { base: server(options.base), path: `/sub?${asked}&limit=${limit}`, asked, is: isHistory };

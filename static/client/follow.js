@@ -18,9 +18,9 @@ const POSITIONS_MAX = 500;
 /** Whoever only looks is answered soon, or not at all. */
 const LOOK_MAX_MS = 10_000;
 
-/** So many answers at one cursor within so long mean that somebody does not hold: asking on would be a loop. */
+/** So many answers in a row at one cursor, each within so long, mean that somebody does not hold: asking on would be a loop. */
 const QUICK_ANSWERS = 5;
-const QUICK_MS = 500;
+const QUICK_MS = 100;
 
 /** After how long a page that rests looks: the first time, the second, and then each time. */
 const LOOK_AGAIN_MS = [15_000, 30_000, 60_000];
@@ -35,24 +35,16 @@ const isBatch = (body) => isHistory(body) && typeof body.cursor === 'string' && 
 export function follow(options) {
   const follower = new Follower(options);
   const batches = follower.batches();
-  return {
-    next: () => batches.next(),
-    return(value) {
+  const end = batches.return.bind(batches);
+  follower.subscription = Object.assign(batches, {
+    retry: () => follower.retry(),
+    return(/** @type {any} */ value) {
       // Or the generator would first see its poll through.
       follower.end();
-      return batches.return(value);
+      return end(value);
     },
-    retry: () => follower.retry(),
-    get onState() {
-      return follower.onState;
-    },
-    set onState(call) {
-      follower.onState = call;
-    },
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-  };
+  });
+  return follower.subscription;
 }
 
 class Follower {
@@ -64,16 +56,16 @@ class Follower {
   /** How often this page has looked while it rests. */
   looks = 0;
   busy = false;
-  /** When the latest answers came that did not move the cursor. @type {number[]} */
-  still = [];
+  /** How many of the latest answers came at once and did not move the cursor. */
+  quick = 0;
   /** What the leading tab sent last. @type {Answer | undefined} */
   sent;
   /** The latest positions, oldest first. @type {string[]} */
   positions = [];
   /** @type {State} */
   state = { state: 'connecting' };
-  /** @type {((state: State) => void) | undefined} */
-  onState;
+  /** What the caller has of it. @type {Subscription | undefined} */
+  subscription;
   /** Ends what is being waited for. */
   stop = new AbortController();
 
@@ -147,7 +139,7 @@ class Follower {
 
   /** The server has answered this page: whoever leads is told, if it does not know. */
   answered() {
-    if (!this.tabs.leading && this.failing) this.tabs.say({ up: true });
+    if (!this.tabs.leading && this.state.state !== 'live') this.tabs.say({ up: true });
   }
 
   /** The server has answered another tab. */
@@ -155,17 +147,8 @@ class Follower {
     answered(this.base, true);
   }
 
-  get failing() {
-    return this.state.state === 'retrying' || this.state.state === 'offline';
-  }
-
   get resting() {
     return this.rest && (this.page?.resting ?? false);
-  }
-
-  /** What other tabs are told. */
-  get status() {
-    return { state: this.state, idle: this.resting };
   }
 
   /** @param {'shown' | 'resting' | 'woken' | 'gone' | 'back'} change */
@@ -262,11 +245,13 @@ class Follower {
     // A hold shows whether there is more; whoever will not hold looks until there is nothing.
     const willHold = leading && !this.resting;
     this.looking = missed || (messages.length > 0 && !willHold);
+    const held = this.means.clock.now() - begun >= QUICK_MS;
+    this.quick = stands && !held ? this.quick + 1 : 0;
+    if (this.quick >= QUICK_ANSWERS) throw new LingerError('the server does not hold polls');
     // A look that shows nothing new does not show that polls are held.
-    if (!stands || (!looking && this.means.clock.now() - begun >= QUICK_MS)) this.failures = 0;
+    if (!stands || (held && !looking)) this.failures = 0;
     this.tell({ state: missed ? 'missed' : 'live' });
     if (leading) this.tabs.say({ answer: { after, messages, cursor, missed } });
-    if (stands) await this.stood();
     return this.pass(messages, cursor, missed);
   }
 
@@ -279,14 +264,6 @@ class Follower {
     return first || missed || messages.length > 0 ? { messages, cursor, missed } : undefined;
   }
 
-  /** An answer did not move the cursor. After too many of them at once, this pauses as after a failure. */
-  async stood() {
-    this.still = [...this.still.slice(1 - QUICK_ANSWERS), this.means.clock.now()];
-    if (this.still.length < QUICK_ANSWERS || this.still[QUICK_ANSWERS - 1] - this.still[0] >= QUICK_MS) return;
-    this.still = [];
-    await this.failed(new LingerError('the server does not hold polls'));
-  }
-
   /** Pauses after a failure, or ends with it. @param {unknown} error */
   async failed(error) {
     if (!(error instanceof LingerError) || !error.mayPass) {
@@ -295,6 +272,7 @@ class Follower {
     }
     const { ms, early } = backOff(this.failures, error.retryAfter);
     this.failures += 1;
+    this.quick = 0;
     this.looking = true;
     const { status, type, code, message: reason } = error;
     const foreign = code === 'not_linger' ? { status, type } : {};
@@ -314,7 +292,7 @@ class Follower {
 
   show() {
     try {
-      this.onState?.(this.state);
+      this.subscription?.onState?.(this.state);
     } catch (error) {
       uncaught(error);
     }

@@ -2,81 +2,73 @@
 
 const CHANNEL = /^[A-Za-z0-9._-]{1,64}$/;
 
-/** @param {unknown} value */
-const isText = (value) => typeof value === 'string';
+/** @typedef {[string, (value: any) => boolean]} Rule what an option must be, in words and as a test */
 
-/** Half a surrogate pair would be published as another character. @param {unknown} value */
-const isWellFormed = (value) => isText(value) && !/\p{Surrogate}/u.test(String(value));
+/** Half a surrogate pair would be published as another character. @param {any} value */
+const isText = (value) => typeof value === 'string' && !/\p{Surrogate}/u.test(value);
 
-/** @param {unknown} value */
-const isFlag = (value) => typeof value === 'boolean';
+/** @type {Rule} */
+const TEXT = ['a text of whole characters', isText];
+/** @type {Rule} */
+const TEXT_OR_NULL = [`${TEXT[0]}, or null`, (value) => value === null || isText(value)];
+/** @type {Rule} */
+const COUNT = ['a whole number', (value) => Number.isInteger(value) && value >= 0];
+/** @type {Rule} */
+const FUNCTION = ['a function', (value) => typeof value === 'function'];
+/** @type {Rule} */
+const FLAG = ['true or false', (value) => typeof value === 'boolean'];
 
-/** @param {unknown} value */
-const isFunction = (value) => typeof value === 'function';
-
-/** @param {unknown} value */
-const isCount = (value) => Number.isInteger(value) && Number(value) >= 0;
-
-/** What each option must be, in words and as a test. @type {Record<string, [string, (value: any) => boolean]>} */
+/** @type {Record<string, Rule>} */
 const RULES = {
-  base: ["a text, such as 'https://api.example.com'; of a URL write url.href", isText],
+  base: ['a text; of a URL write url.href', isText],
   channel: ['1 to 64 characters out of A-Z a-z 0-9 . _ -', (value) => isText(value) && CHANNEL.test(value)],
-  signal: ['an AbortSignal; of an AbortController write controller.signal', (value) => isFunction(value?.addEventListener)],
-  fetch: ['a function like fetch', isFunction],
-  clock: ['an object with now, setTimeout and clearTimeout', (value) => isFunction(value?.now)],
-  message: [
-    'a text of whole characters; of anything else write JSON.stringify(value), and of a text that was cut text.toWellFormed()',
-    isWellFormed,
-  ],
-  nick: ['a text of whole characters, or null', (value) => value === null || isWellFormed(value)],
-  key: ['a text, such as newKey() gives', (value) => isText(value) && value !== ''],
+  signal: ['an AbortSignal; of a controller write controller.signal', (value) => 'aborted' in Object(value)],
+  fetch: FUNCTION,
+  clock: ['a clock', (value) => FUNCTION[1](value?.now)],
+  message: [`${TEXT[0]}; of other values write JSON.stringify(value)`, isText],
+  nick: TEXT_OR_NULL,
+  key: TEXT,
   timeout: ['a number of milliseconds', (value) => typeof value === 'number' && value >= 0],
-  cursor: ['the cursor of a batch, or the id of a message', (value) => value === null || isWellFormed(value)],
-  last: ['a number of messages', isCount],
-  before: ['the id of a message', (value) => isWellFormed(value) && value !== ''],
-  limit: ['a number of messages', (value) => isCount(value) && value > 0],
-  onMessages: ['a function', isFunction],
-  onState: ['a function', isFunction],
-  share: ['true or false', isFlag],
-  rest: ['true or false', isFlag],
+  cursor: TEXT_OR_NULL,
+  last: COUNT,
+  before: TEXT,
+  limit: COUNT,
+  onMessages: FUNCTION,
+  onState: FUNCTION,
+  share: FLAG,
+  rest: FLAG,
 };
 
 const EVERYWHERE = ['base', 'channel', 'signal', 'fetch', 'clock'];
 
-/** The functions that take options: how each is called, what it must have, and what it may have besides. */
+/** How each function is called, the option that it needs, if any, and those that it may be given. */
 const CALLS = {
-  publish: { call: "publish({ channel: 'news', message: 'hello' })", must: ['message'], may: ['nick', 'key', 'timeout'] },
-  subscribe: {
-    call: "subscribe({ channel: 'news', onMessages(messages) {} })",
-    must: [],
-    may: ['cursor', 'last', 'onMessages', 'onState', 'share', 'rest'],
-  },
-  history: { call: "history({ channel: 'news', before: message.id })", must: ['before'], may: ['limit'] },
+  publish: ["{ channel: 'news', message: 'hello' }", 'message', 'nick', 'key', 'timeout'],
+  subscribe: ["{ channel: 'news', onMessages(messages) {} }", '', 'cursor', 'last', 'onMessages', 'onState', 'share', 'rest'],
+  history: ["{ channel: 'news', before: message.id }", 'before', 'limit'],
 };
 
 /**
  * Checks what was handed to a function of the client.
  *
  * @param {keyof typeof CALLS} name the function
- * @param {IArguments | unknown[]} given its arguments
+ * @param {any} options what it was given
+ * @param {unknown[]} more what it was given besides
  * @throws {TypeError}
  */
-export function check(name, given) {
-  const { call, must, may } = CALLS[name];
-  const [options, ...more] = given;
-  const isObject = typeof options === 'object' && options !== null && !Array.isArray(options);
-  if (more.length > 0 || !isObject) throw new TypeError(`${name} takes one object: write ${call}`);
-  const known = [...EVERYWHERE, ...must, ...may];
+export function check(name, options, more) {
+  const [call, must, ...may] = CALLS[name];
+  const write = `write ${name}(${call})`;
+  if (more.length > 0 || Object(options) !== options || Array.isArray(options)) throw new TypeError(`${name} takes one object: ${write}`);
+  const known = [...EVERYWHERE, must, ...may];
   for (const [option, value] of Object.entries(options)) {
-    if (!known.includes(option)) throw new TypeError(`${name} has no option ${option}, but ${known.join(', ')}`);
+    if (!known.includes(option)) throw new TypeError(`${name} has no option ${option}, but ${known.filter(Boolean).join(', ')}`);
     const [words, holds] = RULES[option];
     if (value !== undefined && !holds(value)) throw new TypeError(`${option} must be ${words}`);
   }
-  for (const option of must) {
-    if (options[option] === undefined) throw new TypeError(`${name} needs ${option}: write ${call}`);
-  }
+  if (must && options[must] === undefined) throw new TypeError(`${must} is missing: ${write}`);
   if (options.onState && !options.onMessages) {
-    throw new TypeError('onState needs onMessages. With a loop, set onState on what subscribe() returns, before the loop.');
+    throw new TypeError('onState needs onMessages; with a loop, set it on what subscribe() returns');
   }
 }
 
@@ -88,9 +80,6 @@ export function check(name, given) {
  */
 export function server(base = '') {
   const page = globalThis.document?.baseURI ?? globalThis.location?.href;
-  if (!/^(https?:\/\/|\.{0,2}\/|$)/i.test(base)) {
-    throw new TypeError(`base must begin with https:// or http://, or with / for a path of this page's server: '${base}'`);
-  }
   /** @type {URL | undefined} */
   let url;
   try {
@@ -98,10 +87,10 @@ export function server(base = '') {
   } catch {
     // Said below.
   }
-  if (!url || !/^https?:$/.test(url.protocol)) {
-    throw new TypeError(`base is needed here, such as 'https://api.example.com'${base && `: '${base}' is no address`}`);
+  // A word without a scheme would be a path of this page. What fetch refuses, or drops, is no part of an address.
+  const written = /^(https?:\/\/|\.{0,2}\/|$)/i.test(base);
+  if (!written || !url || !/^http/.test(url.protocol) || url.username || url.password || url.search || url.hash) {
+    throw new TypeError("base must be like 'https://api.example.com', or in a page a path like '/api', without password and query");
   }
-  if (url.username || url.password) throw new TypeError('base must have no name or password: fetch refuses them');
-  if (url.search || url.hash) throw new TypeError('base must have no query and no fragment');
   return url.href.replace(/\/+$/, '');
 }

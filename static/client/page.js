@@ -19,7 +19,7 @@ const SLEPT_MS = 10_000;
 export function watchPage(clock, onChange) {
   const over = new AbortController();
   const visible = () => globalThis.document?.visibilityState !== 'hidden';
-  const page = { visible: visible(), resting: false, gone: false, dismiss };
+  const page = { resting: false, gone: false, dismiss };
   // A clock that can't be set back may stand still while the machine sleeps.
   const time = clock.wall ?? clock.now;
   let ticked = time();
@@ -36,11 +36,10 @@ export function watchPage(clock, onChange) {
 
   function turned() {
     const rested = page.resting;
-    page.visible = visible();
     page.resting = false;
     ticked = time();
     clock.clearTimeout(rest);
-    if (page.visible) {
+    if (visible()) {
       onChange('shown');
       if (rested) onChange('woken');
     } else {
@@ -53,23 +52,18 @@ export function watchPage(clock, onChange) {
 
   function ticking() {
     // The timers of a hidden page are late by themselves.
-    const slept = page.visible && time() - ticked > TICK_MS + SLEPT_MS;
+    const slept = visible() && time() - ticked > TICK_MS + SLEPT_MS;
     ticked = time();
     tick = clock.setTimeout(ticking, TICK_MS);
     if (slept) onChange('woken');
   }
 
-  function left() {
-    if (page.gone) return;
-    page.gone = true;
-    onChange('gone');
-  }
-
-  function back() {
-    if (!page.gone) return;
-    page.gone = false;
-    onChange('back');
-  }
+  /** @param {boolean} gone */
+  const turns = (gone) => () => {
+    if (page.gone === gone) return;
+    page.gone = gone;
+    onChange(gone ? 'gone' : 'back');
+  };
 
   /** @param {any} target @param {string} type @param {(event: any) => void} call */
   const on = (target, type, call) => target?.addEventListener?.(type, call, { signal: over.signal });
@@ -77,12 +71,12 @@ export function watchPage(clock, onChange) {
   on(globalThis.document, 'visibilitychange', turned);
   on(globalThis, 'online', woken);
   on(globalThis, 'offline', woken);
-  on(globalThis, 'pagehide', left);
-  on(globalThis, 'pageshow', back);
+  on(globalThis, 'pagehide', turns(true));
+  on(globalThis, 'pageshow', turns(false));
   // Frozen, it would go on to answer other tabs, but fetch nothing.
-  on(globalThis.document, 'freeze', left);
-  on(globalThis.document, 'resume', back);
-  if (!page.visible) turned();
+  on(globalThis.document, 'freeze', turns(true));
+  on(globalThis.document, 'resume', turns(false));
+  if (!visible()) turned();
   ticking();
   return page;
 }

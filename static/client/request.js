@@ -74,26 +74,19 @@ function isMessage(message) {
  * @throws {LingerError} or the reason of the signal
  */
 export async function request(question, { fetch, clock, signal }) {
-  const reason = () => signal?.reason ?? new DOMException('it was aborted', 'AbortError');
+  const reason = () => signal?.reason ?? new Error('aborted');
   if (signal?.aborted) throw reason();
   const stop = new AbortController();
-  /** @type {() => void} */
-  let end = () => {};
   const cut = new Promise((_, reject) => {
     const timer = clock.setTimeout(() => reject(new LingerError('the server did not answer in time')), question.limitMs);
-    const abort = () => reject(reason());
-    signal?.addEventListener('abort', abort);
-    end = () => {
-      clock.clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-    };
+    stop.signal.addEventListener('abort', () => clock.clearTimeout(timer));
+    signal?.addEventListener('abort', () => reject(reason()), { signal: stop.signal });
   });
   try {
     const body = await Promise.race([answer(question, fetch, stop.signal), cut]);
     answered(question.base);
     return body;
   } finally {
-    end();
     stop.abort();
   }
 }
@@ -128,9 +121,9 @@ function read({ asked, is }, { ok, status, headers }, text) {
   const meant = to === null || `${new URLSearchParams(to)}` === `${new URLSearchParams(asked)}`;
   if (ok && meant && is(body)) return body;
   const { code, detail, retry_after: wanted } = body;
-  const linger = type === 'application/problem+json' && body.status === status && [code, detail].every((word) => typeof word === 'string');
+  const linger = type === 'application/problem+json' && body.status === status && typeof code === 'string';
   const retryAfter = seconds(linger && wanted !== undefined ? `${wanted}` : headers.get('retry-after'), headers.get('date'));
-  if (!ok && meant && linger) throw new LingerError(detail, { status, code, retryAfter });
+  if (!ok && meant && linger) throw new LingerError(`${detail}`, { status, code, retryAfter });
   throw notLinger(`${status} ${type}${meant ? '' : ', to another request'}`, { status, type, retryAfter });
 }
 
@@ -151,6 +144,6 @@ function parsed(text) {
 /** `Retry-After`: seconds, or a date by the server's own clock if it tells it. @param {string | null} said @param {string | null} date */
 function seconds(said, date) {
   const now = Date.parse(date ?? '') || Date.now();
-  const wanted = /^[A-Za-z]/.test(said ?? '') ? (Date.parse(said ?? '') - now) / 1000 : Number(said);
+  const wanted = Number(said) || (Date.parse(said ?? '') - now) / 1000;
   return wanted > 0 ? Math.min(wanted, RETRY_AFTER_MAX_S) : undefined;
 }

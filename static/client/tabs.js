@@ -17,7 +17,7 @@ const ROBBED_MAX = 3;
 /**
  * @typedef {{state: State, idle: boolean}} Status
  * @typedef {{ask?: true, answer?: Answer, status?: Status, up?: true}} Words `up`: the server has answered this tab
- * @typedef {{resting: boolean, status: Status, led: (leading: boolean) => void, heard: (answer: Answer) => void,
+ * @typedef {{resting: boolean, state: State, led: (leading: boolean) => void, heard: (answer: Answer) => void,
  *   up: () => void, tell: (state: State) => void}} Member
  */
 
@@ -98,7 +98,7 @@ export class Tabs {
 
   /** Says how the leader is. */
   announce() {
-    if (this.leading) this.say({ status: this.member.status });
+    if (this.leading) this.say({ status: { state: this.member.state, idle: this.member.resting } });
   }
 
   /** Asks after the leader, or takes its place when it has not answered the last time. */

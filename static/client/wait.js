@@ -62,11 +62,11 @@ export async function pause(ms, { clock, signal, base, early = 0 }) {
   if (signal?.aborted) return;
   const begun = clock.now();
   await new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
+    const over = new AbortController();
     const end = () => {
       clock.clearTimeout(timer);
-      signal?.removeEventListener('abort', end);
-      globalThis.removeEventListener?.('online', soon);
-      deaf?.();
+      over.abort();
+      deaf();
       resolve();
     };
     const soon = () => {
@@ -74,8 +74,8 @@ export async function pause(ms, { clock, signal, base, early = 0 }) {
       timer = clock.setTimeout(end, Math.max(0, Math.min(early, ms) - (clock.now() - begun)));
     };
     let timer = clock.setTimeout(end, ms);
-    signal?.addEventListener('abort', end);
-    const deaf = base === undefined ? undefined : onAnswer((by) => by === base && soon());
-    if (base !== undefined) globalThis.addEventListener?.('online', soon);
+    signal?.addEventListener('abort', end, { signal: over.signal });
+    globalThis.addEventListener?.('online', () => base && soon(), { signal: over.signal });
+    const deaf = onAnswer((by) => by === base && soon());
   });
 }
