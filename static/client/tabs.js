@@ -26,6 +26,8 @@ export class Tabs {
   leading = false;
   /** Whether the last question was answered. */
   answered = true;
+  /** Whether it is taking the lock away, and waits for it. */
+  stealing = false;
   /** How often the lock was taken away since another tab was heard. */
   robbed = 0;
   /** What is said between tabs. @type {BroadcastChannel | undefined} */
@@ -103,7 +105,7 @@ export class Tabs {
 
   /** Asks after the leader, or takes its place when it has not answered the last time. */
   check() {
-    const asks = this.air && !this.leading && !this.member.resting;
+    const asks = this.air && !this.leading && !this.stealing && !this.member.resting;
     if (asks && !this.answered) return void this.lead(true);
     this.answered = !asks;
     if (asks) this.say({ ask: true });
@@ -115,21 +117,21 @@ export class Tabs {
     const turn = new AbortController();
     this.turn = turn;
     this.answered = true;
-    let granted = false;
+    this.stealing = steal;
     const held = () =>
       new Promise((resolve) => {
-        granted = true;
+        this.stealing = false;
         this.release = resolve;
         if (this.turn === turn) this.leads(true);
         else resolve(undefined);
       });
-    if (steal) setTimeout(() => this.turn === turn && !granted && this.alone(), GRANT_MS);
+    if (steal) setTimeout(() => this.turn === turn && this.stealing && this.alone(), GRANT_MS);
     let taken = false;
     try {
       await navigator.locks.request(this.name || '', steal ? { steal } : { signal: turn.signal }, held);
     } catch (error) {
       // In a frame without an origin it is another error.
-      taken = granted && Object(error).name === 'AbortError';
+      taken = Object(error).name === 'AbortError';
     }
     if (this.turn !== turn) return;
     this.robbed += 1;

@@ -143,13 +143,13 @@ for (const [name, start] of Object.entries(sites)) {
         const page = await openChat(context, `${front.base}/?channel=${channel}`);
         await say(page, 'before');
         await shows(page, 'before');
-        proxy.busy = true;
+        proxy.instead = { status: 503, type: 'text/html', body: '<h1>503 Service Unavailable</h1>' };
         await outside('wakes the poll');
         await hasState(page, 'retrying');
         assert.match(await page.getAttribute('#state', 'title'), /does not answer/);
         await say(page, 'meanwhile');
         await page.waitForTimeout(1500);
-        proxy.busy = false;
+        proxy.instead = undefined;
         await shows(page, 'before', 'wakes the poll', 'meanwhile');
         await hasState(page, 'live');
       } finally {

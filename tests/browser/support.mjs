@@ -31,8 +31,8 @@ export async function startEmulator(...options) {
   return { base, log, port: new URL(base).port, stop, signal, kill: () => stop('SIGKILL') };
 }
 
-const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const args = [
+export const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+export const args = [
   ...['--no-sandbox', '--headless', '--disable-gpu', '--disable-background-networking'],
   ...['--disable-component-update', '--disable-sync', '--no-first-run'],
 ];
@@ -75,19 +75,30 @@ export async function pageFor(base) {
 }
 
 /**
- * A proxy in front of a server `target`, for pages of `origin`. While it is `busy` it answers as proxies do: with 503,
- * and without CORS headers.
+ * A proxy in front of a server `target`; if it has an `origin`, for pages of that. While it has an answer `instead`, with
+ * a status, a type and a body, it gives that to what is for the API. While it is `caching` it answers a GET to the API
+ * with the last answer to the same path, whatever its query is.
  */
-export async function startProxy() {
-  const proxy = { busy: false, target: '', origin: '' };
+export async function startProxy(target = '') {
+  const proxy = { target, origin: '', instead: undefined, caching: false };
+  const kept = new Map();
   const server = createServer((incoming, outgoing) => {
-    if (proxy.busy) {
-      outgoing.writeHead(503, { 'Content-Type': 'text/html' }).end('<h1>503 Service Unavailable</h1>');
+    const { method, headers, url } = incoming;
+    const { pathname } = new URL(url, 'http://proxy.test');
+    const isApi = ['/pub', '/sub'].includes(pathname);
+    const instead = isApi && (proxy.instead ?? (proxy.caching && method === 'GET' && kept.get(pathname)));
+    if (instead) {
+      outgoing.writeHead(instead.status, instead.headers ?? { 'Content-Type': instead.type }).end(instead.body);
       return;
     }
-    const { method, headers, url } = incoming;
     const onward = request(`${proxy.target}${url}`, { method, headers }, (answer) => {
-      outgoing.writeHead(answer.statusCode, { ...answer.headers, 'access-control-allow-origin': proxy.origin });
+      const allowed = proxy.origin && { 'access-control-allow-origin': proxy.origin };
+      outgoing.writeHead(answer.statusCode, { ...answer.headers, ...allowed });
+      const body = [];
+      answer.on('data', (chunk) => body.push(chunk));
+      answer.on('end', () => {
+        if (isApi && method === 'GET') kept.set(pathname, { status: answer.statusCode, headers: answer.headers, body: Buffer.concat(body) });
+      });
       answer.pipe(outgoing);
     });
     onward.on('error', () => outgoing.destroy());

@@ -1,0 +1,55 @@
+// Chromium and Firefox, driven by one tool, and the chat in them. Whatever is said here of a page holds for both.
+
+import puppeteer from 'puppeteer-core';
+import { args, executablePath, until } from './support.mjs';
+
+/** Each starts a browser. `blocked` is one that lets no page keep anything. */
+export const browsers = {
+  Chromium: (blocked = false) => puppeteer.launch({ executablePath, args: [...args, ...(blocked ? ['--disable-blink-features=BroadcastChannel'] : [])] }),
+  Firefox: (blocked = false) =>
+    puppeteer.launch({
+      browser: 'firefox',
+      executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
+      extraPrefsFirefox: {
+        // Tabs behind others are no slower, and none waits for another to load.
+        'dom.min_background_timeout_value': 4,
+        'dom.timeout.enable_budget_timer_throttling': false,
+        ...(blocked ? { 'network.cookie.cookieBehavior': 2 } : {}),
+      },
+    }),
+};
+
+/** Opens the chat, having run `first` in the page before anything of it. What it complains of stands in `complaints`. */
+export async function openChat(context, address, first, argument) {
+  const page = await context.newPage();
+  page.complaints = [];
+  page.on('pageerror', (error) => page.complaints.push(error.message));
+  if (first) await page.evaluateOnNewDocument(first, argument);
+  await page.goto(address);
+  await hasState(page, 'live');
+  return page;
+}
+
+const textOf = (selector) => (page) => page.evaluate((selector) => document.querySelector(selector).textContent, selector);
+
+/** What the page says of its connection, in words. */
+export const told = textOf('#told');
+
+export async function hasState(page, wanted, limit = 30_000) {
+  const state = () => page.evaluate(() => document.querySelector('#state')?.dataset.state);
+  await until(`its state is ${wanted}`, async () => (await state()) === wanted, limit);
+}
+
+export async function shows(page, ...wanted) {
+  const shown = () => page.evaluate(() => JSON.stringify([...document.querySelectorAll('#conversation .text')].map((node) => node.textContent)));
+  await until(`the page shows ${wanted}`, async () => (await shown()) === JSON.stringify(wanted), 30_000);
+}
+
+export async function say(page, text) {
+  await page.evaluate((text) => {
+    const message = document.querySelector('#message');
+    message.value = text;
+    message.dispatchEvent(new Event('input', { bubbles: true }));
+    message.form.requestSubmit();
+  }, text);
+}
