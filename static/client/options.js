@@ -20,9 +20,9 @@ const FLAG = ['true or false', (value) => typeof value === 'boolean'];
 
 /** @type {Record<string, Rule>} */
 const RULES = {
-  base: ['a text; of a URL write url.href', isText],
+  base: ['a text, such as url.href', isText],
   channel: ['1 to 64 characters out of A-Z a-z 0-9 . _ -', (value) => isText(value) && CHANNEL.test(value)],
-  signal: ['an AbortSignal; of a controller write controller.signal', (value) => 'aborted' in Object(value)],
+  signal: ['an AbortSignal, such as controller.signal', (value) => 'aborted' in Object(value)],
   fetch: FUNCTION,
   clock: ['a clock', (value) => FUNCTION[1](value?.now)],
   message: [`${TEXT[0]}; of other values write JSON.stringify(value)`, isText],
@@ -45,7 +45,7 @@ const EVERYWHERE = ['base', 'channel', 'signal', 'fetch', 'clock'];
 const CALLS = {
   publish: ["{ channel: 'news', message: 'hello' }", 'message', 'nick', 'key', 'timeout'],
   subscribe: ["{ channel: 'news', onMessages(messages) {} }", '', 'cursor', 'last', 'onMessages', 'onState', 'share', 'rest'],
-  history: ["{ channel: 'news', before: message.id }", 'before', 'limit'],
+  history: ["{ before: message.id }", 'before', 'limit'],
 };
 
 /**
@@ -59,7 +59,7 @@ const CALLS = {
 export function check(name, options, more) {
   const [call, must, ...may] = CALLS[name];
   const write = `write ${name}(${call})`;
-  if (more.length > 0 || Object(options) !== options || Array.isArray(options)) throw new TypeError(`${name} takes one object: ${write}`);
+  if (more.length > 0 || !options || typeof options !== 'object') throw new TypeError(`${name} takes one object: ${write}`);
   const known = [...EVERYWHERE, must, ...may];
   for (const [option, value] of Object.entries(options)) {
     if (!known.includes(option)) throw new TypeError(`${name} has no option ${option}, but ${known.filter(Boolean).join(', ')}`);
@@ -90,7 +90,7 @@ export function server(base = '') {
   // A word without a scheme would be a path of this page. What fetch refuses, or drops, is no part of an address.
   const written = /^(https?:\/\/|\.{0,2}\/|$)/i.test(base);
   if (!written || !url || !/^http/.test(url.protocol) || url.username || url.password || url.search || url.hash) {
-    throw new TypeError("base must be like 'https://api.example.com', or in a page a path like '/api', without password and query");
+    throw new TypeError("base must be like 'https://api.example.com', or in a page like '/api', without password and query");
   }
   return url.href.replace(/\/+$/, '');
 }

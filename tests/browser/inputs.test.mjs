@@ -21,12 +21,14 @@ async function thrownBy(call, given) {
   return undefined;
 }
 
-const BASE = /base must be like 'https:\/\/api\.example\.com', or in a page a path like '\/api'/;
+const BASE = /base must be like 'https:\/\/api\.example\.com', or in a page like '\/api'/;
 
 const wrong = {
   'a channel instead of options': [subscribe, ['news'], /takes one object: write subscribe\(\{ channel: 'news', onMessages/],
   'a channel and a message': [publish, ['news', 'hello'], /write publish\(\{ channel: 'news', message: 'hello' \}\)/],
   'an object and something else': [subscribe, [{ base }, () => {}], /takes one object/],
+  'a handler instead of options': [subscribe, [() => {}], /takes one object/],
+  'a list': [publish, [['news', 'hello']], /no option 0/],
   'null': [history, [null], /write history/],
   'an option of another name': [subscribe, { onMessage() {} }, /no option onMessage, but .*onMessages/],
   'an option of another function': [publish, { message: 'x', last: 3 }, /no option last/],
@@ -45,7 +47,7 @@ const wrong = {
   'a text for a number': [subscribe, { last: '10' }, /last must be a whole number/],
   'a text for a flag': [subscribe, { rest: 'false' }, /rest must be true or false/],
   'history before nothing': [history, {}, /before is missing: write history/],
-  'a URL for a base': [subscribe, { base: new URL(base) }, /base must be a text.*url\.href/],
+  'a URL for a base': [subscribe, { base: new URL(base) }, /base must be a text, such as url\.href/],
   'a base without a scheme': [subscribe, { base: 'api.test' }, BASE],
   'a host with a port': [publish, { message: 'x', base: 'localhost:3000' }, BASE],
   'a base of another scheme': [subscribe, { base: 'wss://api.test' }, BASE],
