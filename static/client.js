@@ -30,8 +30,8 @@ export function newKey() {
  * @returns {Promise<{status: 'sent', id: string, channel: string}>}
  * @throws {LingerError} why the last attempt failed; or the reason of the signal; or a TypeError
  */
-export async function publish(draft, /** @type {never[]} */ ...more) {
-  check('publish', draft, more);
+export async function publish(draft) {
+  check('publish', arguments);
   const { channel = 'lobby', nick, message, key = newKey(), timeout = PUBLISH_MS } = draft;
   const { clock, signal, fetch } = means(draft);
   const base = server(draft.base);
@@ -70,8 +70,8 @@ export async function publish(draft, /** @type {never[]} */ ...more) {
  * @param {Where & Follow & Partial<Handler>} [options]
  * @throws {TypeError}
  */
-export function subscribe(options = {}, /** @type {never[]} */ ...more) {
-  check('subscribe', options, more);
+export function subscribe(options = {}) {
+  check('subscribe', arguments);
   const batches = follow(options);
   const { onMessages, onState } = options;
   if (!onMessages) return batches;
@@ -102,8 +102,8 @@ async function deliver(batches, onMessages) {
  * @returns {Promise<{messages: Message[], missed: boolean}>} `missed`: the log that had this message is gone
  * @throws {LingerError} or a TypeError
  */
-export async function history(options, /** @type {never[]} */ ...more) {
-  check('history', options, more);
+export async function history(options) {
+  check('history', arguments);
   const { channel = 'lobby', before, limit = 100 } = options;
   const asked = `${new URLSearchParams({ channel, before })}`;
   const question = { base: server(options.base), path: `/sub?${asked}&limit=${limit}`, asked, is: isHistory };

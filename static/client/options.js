@@ -52,14 +52,14 @@ const CALLS = {
  * Checks what was handed to a function of the client.
  *
  * @param {keyof typeof CALLS} name the function
- * @param {any} options what it was given
- * @param {unknown[]} more what it was given besides
+ * @param {IArguments} given its arguments
  * @throws {TypeError}
  */
-export function check(name, options, more) {
+export function check(name, given) {
   const [call, must, ...may] = CALLS[name];
+  const [options = {}] = given;
   const write = `write ${name}(${call})`;
-  if (more.length > 0 || !options || typeof options !== 'object') throw new TypeError(`${name} takes one object: ${write}`);
+  if (given.length > 1 || !options || typeof options !== 'object') throw new TypeError(`${name} takes one object: ${write}`);
   const known = [...EVERYWHERE, must, ...may];
   for (const [option, value] of Object.entries(options)) {
     if (!known.includes(option)) throw new TypeError(`${name} has no option ${option}, but ${known.filter(Boolean).join(', ')}`);

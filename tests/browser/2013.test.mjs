@@ -2,11 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, test } from 'node:test';
+import { browsers } from './both.mjs';
 import { publish, root, startBrowser, startEmulator, until } from './support.mjs';
 
 const fixture = fileURLToPath(new URL('fixtures/2013.html', import.meta.url));
@@ -59,6 +60,39 @@ for (const [version, jquery] of Object.entries(versions)) {
     } finally {
       await page.close();
       await emulator.stop();
+      await rm(folder, { recursive: true });
+    }
+  });
+}
+
+for (const [name, start] of Object.entries(browsers)) {
+  test(`three tabs of one ${name} that poll a bare /sub are held at once, and hear each message`, async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'linger-2013-'));
+    // As many wrote it: nothing makes the address of a poll its own.
+    const page = await readFile(fixture, 'utf8');
+    await writeFile(join(folder, 'index.html'), page.replace('cache: false,', ''));
+    await copyFile(versions['3.7.1'], join(folder, 'jquery.js'));
+    const [emulator, browser] = await Promise.all([startEmulator('--static-dir', folder), start()]);
+    try {
+      const context = await browser.createBrowserContext();
+      const tabs = [];
+      for (let tab = 0; tab < 3; tab += 1) {
+        tabs.push(await context.newPage());
+        await tabs[tab].goto(emulator.base);
+      }
+      const metrics = async () => (await fetch(`${emulator.base}/metrics`)).text();
+      const said = [];
+      for (const text of 'abcdef') {
+        await until('all three are held', async () => (await metrics()).includes('linger_holds 3'));
+        await publish(emulator.base, text, { nick: 'ann' });
+        said.push(`ann: ${text}`);
+        for (const tab of tabs) {
+          const shown = () => tab.evaluate(() => [...document.querySelectorAll('li')].map((item) => item.textContent));
+          await until(`it shows ${said}`, async () => String(await shown()) === String(said));
+        }
+      }
+    } finally {
+      await Promise.all([browser.close(), emulator.stop()]);
       await rm(folder, { recursive: true });
     }
   });
