@@ -27,6 +27,9 @@ function kept(drafts) {
   return Array.isArray(drafts) ? drafts.filter(isDraft) : [];
 }
 
+/** A text in which half a character, which nobody can publish, is shown as what it is. @param {string} text */
+const whole = (text) => text.replace(/\p{Surrogate}/gu, '\ufffd');
+
 export class Outbox {
   /** @type {Entry[]} */
   entries = [];
@@ -52,7 +55,7 @@ export class Outbox {
 
   /** @param {string} nick @param {string} text */
   say(nick, text) {
-    this.add({ nick, text, key: newKey(), at: Date.now() });
+    this.add({ nick: whole(nick), text: whole(text), key: newKey(), at: Date.now() });
     this.conversation.goToEnd();
     // First what it is to stand after: an attempt that seemed to fail may still land.
     this.retry('unsure');

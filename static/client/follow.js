@@ -260,7 +260,7 @@ class Follower {
     const first = !this.begun;
     this.begun = true;
     this.cursor = cursor;
-    this.positions = [...this.positions, ...messages.map(({ id }) => id), cursor].slice(-POSITIONS_MAX);
+    this.positions = [...(missed ? [] : this.positions), ...messages.map(({ id }) => id), cursor].slice(-POSITIONS_MAX);
     return first || missed || messages.length > 0 ? { messages, cursor, missed } : undefined;
   }
 

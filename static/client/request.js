@@ -2,7 +2,10 @@
 
 /** @import { Means } from './types.js' */
 
-import { RETRY_AFTER_MAX_S, answered } from './wait.js';
+import { answered } from './wait.js';
+
+/** A server that asks for a longer pause than this is mistaken. */
+const RETRY_AFTER_MAX_S = 3600;
 
 /** Statuses below 500 that the same request may not have the next time. */
 const PASSING = [0, 408, 425, 429];
@@ -98,8 +101,8 @@ async function answer(question, fetch, signal) {
   const own = again ? `&_=${Math.random().toString(36).slice(2)}` : '';
   try {
     // A form, with the key as a field, needs no preflight.
-    const init = form ? { method: 'POST', body: form } : {};
-    const response = await fetch(base + path + own, { ...init, signal, cache: 'no-store' });
+    const method = form ? 'POST' : 'GET';
+    const response = await fetch(base + path + own, { method, body: form, signal, cache: 'no-store' });
     return read(question, response, await response.text());
   } catch (cause) {
     if (cause instanceof LingerError) throw cause;

@@ -5,9 +5,6 @@
 const BACK_OFF_FIRST_MS = 500;
 const BACK_OFF_MAX_MS = 30_000;
 
-/** A server that asks for a longer pause than this is mistaken. */
-export const RETRY_AFTER_MAX_S = 3600;
-
 /** A pause ends early after so much for each failure before it, or one that fails again would be tried in a loop. */
 const EARLY_STEP_MS = 250;
 const EARLY_STEPS = 4;
@@ -32,7 +29,7 @@ export function means({ fetch = (...request) => globalThis.fetch(...request), cl
  */
 export function backOff(failures = 0, retryAfter = 0) {
   const bound = Math.min(BACK_OFF_MAX_MS, BACK_OFF_FIRST_MS * 2 ** failures);
-  const wanted = Math.min(retryAfter, RETRY_AFTER_MAX_S) * 1000;
+  const wanted = retryAfter * 1000;
   const early = Math.max(wanted, EARLY_STEP_MS * Math.min(failures, EARLY_STEPS));
   return { ms: wanted + Math.random() * bound, early };
 }
@@ -48,7 +45,7 @@ export function onAnswer(call) {
 
 /** A server has answered this page, or, when `heard`, another tab. @param {string} base @param {boolean} [heard] */
 export function answered(base, heard = false) {
-  for (const call of [...listeners]) call(base, heard);
+  for (const call of listeners) call(base, heard);
 }
 
 /**

@@ -150,6 +150,16 @@ test('an older answer is not used, also where nobody says what it is an answer t
   stop.abort();
 });
 
+test('where a log was put back, its positions are new ones', async () => {
+  const { latest, state, stop, texts } = subscribed({ last: 3 });
+  await settled();
+  await latest().answer(batch(3, 'one', 'two', 'three'));
+  await latest().answer({ ...batch(1, 'one'), missed: true });
+  await latest().answer(batch(2, 'another two'));
+  assert.deepEqual([state().state, texts.at(-1)], ['live', ['another two']]);
+  stop.abort();
+});
+
 const now = Date.UTC(2026, 0, 1);
 const httpDate = (ms) => new Date(now + ms).toUTCString();
 for (const [header, seconds, date] of [

@@ -191,6 +191,14 @@ test('limits are counted as the server counts them', async () => {
   assert.equal(await page.textContent('.nick'), nick);
 });
 
+test('half a character is said as what it is, and is no reason to say nothing', async () => {
+  const page = await open();
+  await page.evaluate(() => (document.querySelector('#message').value = 'cut \ud83e'));
+  await page.press('#message', 'Enter');
+  await shows(page, 'cut \ufffd');
+  assert.equal(await page.locator('#outbox li').count(), 0);
+});
+
 test('links can be followed, and nothing else can', async () => {
   const page = await open();
   const text = 'see (https://example.com/a_(b)?c=d#e), http://x.test/. javascript:alert(1) data:text/html,x HTTPS://UP.test/ü https://good.test@evil.test/ „http://q.test“';
