@@ -1,13 +1,25 @@
 // Chromium and Firefox, driven by one tool, and the chat in them. Whatever is said here of a page holds for both.
 
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import puppeteer from 'puppeteer-core';
 import { args, executablePath, until } from './support.mjs';
 
-/** Each starts a browser. `blocked` is one that lets no page keep anything. */
+/** Each starts a browser; a `blocked` one has its cookies blocked, and so lets no page keep anything. */
 export const browsers = {
-  Chromium: (blocked = false) => puppeteer.launch({ executablePath, args: [...args, ...(blocked ? ['--disable-blink-features=BroadcastChannel'] : [])] }),
-  Firefox: (blocked = false) =>
-    puppeteer.launch({
+  async Chromium(blocked = false) {
+    const userDataDir = await mkdtemp(join(tmpdir(), 'linger-chromium-'));
+    const settings = { profile: { default_content_setting_values: { cookies: blocked ? 2 : 1 } } };
+    await mkdir(join(userDataDir, 'Default'));
+    await writeFile(join(userDataDir, 'Default', 'Preferences'), JSON.stringify(settings));
+    const browser = await puppeteer.launch({ executablePath, args, userDataDir });
+    browser.process().once('exit', () => rm(userDataDir, { recursive: true, force: true, maxRetries: 5 }));
+    return browser;
+  },
+
+  Firefox(blocked = false) {
+    return puppeteer.launch({
       browser: 'firefox',
       executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
       extraPrefsFirefox: {
@@ -16,7 +28,8 @@ export const browsers = {
         'dom.timeout.enable_budget_timer_throttling': false,
         ...(blocked ? { 'network.cookie.cookieBehavior': 2 } : {}),
       },
-    }),
+    });
+  },
 };
 
 /** Opens the chat, having run `first` in the page before anything of it. What it complains of stands in `complaints`. */
