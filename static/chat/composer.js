@@ -9,7 +9,10 @@ import { checkNick, checkText } from './words.js';
 /** Safari fires the Enter that ended a composition just after the composition. */
 const COMPOSED_MS = 50;
 
-/** @param {Outbox} outbox @returns {(stopped: boolean) => void} where nothing can be read, nothing can be said: tells whether that is so */
+/**
+ * @param {Outbox} outbox
+ * @returns {(stopped: boolean) => void} to be told whether nothing can be read: then nothing can be said
+ */
 export function startComposer(outbox) {
   let stopped = false;
   const nick = element('nick', HTMLInputElement);

@@ -20,7 +20,12 @@ function end(text, room) {
   return /[\uD800-\uDBFF]/.test(text[cut - 1] ?? '') ? cut - 1 : cut;
 }
 
-/** The parts before a position, and those after it; a part that it falls into is on both sides. @param {Part[]} parts @param {number} at */
+/**
+ * The parts before a position, and those after it; a part that it falls into is on both sides.
+ *
+ * @param {Part[]} parts
+ * @param {number} at
+ */
 function split(parts, at) {
   /** @type {[Part[], Part[]]} */
   const sides = [[], []];

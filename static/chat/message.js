@@ -46,7 +46,12 @@ function part({ text, href }) {
   return link;
 }
 
-/** The body of a message, by all means: in a browser that lacks what it takes, its plain text. @param {Message} message @param {HTMLElement} when */
+/**
+ * The body of a message, by all means: in a browser that lacks what it takes, its plain text.
+ *
+ * @param {Message} message
+ * @param {HTMLElement} when
+ */
 function drawn({ nick, message }, when) {
   try {
     return bubble(nick, message, when);

@@ -21,9 +21,15 @@ const FRESH_MS = 5 * 60_000;
  *   and `stale` may have been sent; `seen` is the id of the message that seems to be this one
  */
 
-/** What was kept, as far as it is drafts: other pages of this origin may write there, too. @param {unknown} drafts @returns {Draft[]} */
+/**
+ * What was kept, as far as it is drafts: other pages of this origin may write there, too.
+ *
+ * @param {unknown} drafts
+ * @returns {Draft[]}
+ */
 function kept(drafts) {
-  const isDraft = (/** @type {any} */ draft) => draft && ['nick', 'text', 'key'].every((name) => typeof draft[name] === 'string');
+  const isDraft = (/** @type {any} */ draft) =>
+    ['nick', 'text', 'key'].every((name) => typeof Object(draft)[name] === 'string');
   return Array.isArray(drafts) ? drafts.filter(isDraft) : [];
 }
 
@@ -48,7 +54,9 @@ export class Outbox {
     this.list = element('outbox', HTMLOListElement);
     for (const draft of kept(read('sessionStorage', this.name))) {
       const entry = this.add(draft);
-      if (Date.now() - draft.at > FRESH_MS) this.fail(entry, 'stale', 'the page was closed meanwhile');
+      const age = Date.now() - draft.at;
+      // Nobody knows how old it is when the clock was set back meanwhile.
+      if (!(age >= 0 && age <= FRESH_MS)) this.fail(entry, 'stale', 'the page was closed meanwhile');
     }
     this.send();
   }

@@ -48,8 +48,9 @@ export function hue(/** @type {string} */ name) {
 /** What stands for a name in little room: its first letter, as people count them. @param {string} name */
 export function initial(name) {
   // Firefox before 125 has no segmenter: there, a letter without its accents, maybe.
-  const letters = Intl.Segmenter ? Array.from(new Intl.Segmenter().segment(name.trim()), ({ segment }) => segment) : [...name.trim()];
-  return letters[0] ?? '?';
+  const [letter] = [...name.trim()];
+  const [first] = Intl.Segmenter ? new Intl.Segmenter().segment(name.trim()) : [];
+  return first?.segment ?? letter ?? '?';
 }
 
 /** So many addresses of one message are looked at. More are no help to anybody, and each costs every reader time. */

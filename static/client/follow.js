@@ -18,7 +18,7 @@ const POSITIONS_MAX = 500;
 /** Whoever only looks is answered soon, or not at all. */
 const LOOK_MAX_MS = 10_000;
 
-/** So many answers in a row at one cursor, each within so long, mean that somebody does not hold: asking on would be a loop. */
+/** So many answers in a row at one cursor, each within so long: somebody does not hold, and asking on would be a loop. */
 const QUICK_ANSWERS = 5;
 const QUICK_MS = 100;
 

@@ -44,8 +44,8 @@ const EVERYWHERE = ['base', 'channel', 'signal', 'fetch', 'clock'];
 /** How each function is called, the option that it needs, if any, and those that it may be given. */
 const CALLS = {
   publish: ["{ channel: 'news', message: 'hello' }", 'message', 'nick', 'key', 'timeout'],
-  subscribe: ["{ channel: 'news', onMessages(messages) {} }", '', 'cursor', 'last', 'onMessages', 'onState', 'share', 'rest'],
-  history: ["{ before: message.id }", 'before', 'limit'],
+  subscribe: ['{ onMessages(messages) {} }', '', 'cursor', 'last', 'onMessages', 'onState', 'share', 'rest'],
+  history: ['{ before: message.id }', 'before', 'limit'],
 };
 
 /**
@@ -59,10 +59,14 @@ export function check(name, given) {
   const [call, must, ...may] = CALLS[name];
   const [options = {}] = given;
   const write = `write ${name}(${call})`;
-  if (given.length > 1 || !options || typeof options !== 'object') throw new TypeError(`${name} takes one object: ${write}`);
+  if (given.length > 1 || !options || typeof options !== 'object') {
+    throw new TypeError(`${name} takes one object: ${write}`);
+  }
   const known = [...EVERYWHERE, must, ...may];
   for (const [option, value] of Object.entries(options)) {
-    if (!known.includes(option)) throw new TypeError(`${name} has no option ${option}, but ${known.filter(Boolean).join(', ')}`);
+    if (!known.includes(option)) {
+      throw new TypeError(`${name} has no option ${option}, but ${known.filter(Boolean).join(', ')}`);
+    }
     const [words, holds] = RULES[option];
     if (value !== undefined && !holds(value)) throw new TypeError(`${option} must be ${words}`);
   }

@@ -116,7 +116,13 @@ function refusable(base) {
   return origin && new URL(base).origin !== origin ? `, or does not allow pages of ${origin}` : '';
 }
 
-/** The body, if it is linger's answer to this question. @param {Question} question @param {Response} response @param {string} text */
+/**
+ * The body, if it is linger's answer to this question.
+ *
+ * @param {Question} question
+ * @param {Response} response
+ * @param {string} text its body
+ */
 function read({ asked, is }, { ok, status, headers }, text) {
   const body = Object(parsed(text));
   const type = headers.get('content-type')?.split(';')[0].trim().toLowerCase() || 'no type';
@@ -125,7 +131,7 @@ function read({ asked, is }, { ok, status, headers }, text) {
   if (ok && meant && is(body)) return body;
   const { code, detail, retry_after: wanted } = body;
   const linger = type === 'application/problem+json' && body.status === status && typeof code === 'string';
-  const retryAfter = seconds(linger && wanted !== undefined ? `${wanted}` : headers.get('retry-after'), headers.get('date'));
+  const retryAfter = seconds(linger ? wanted : undefined, headers);
   if (!ok && meant && linger) throw new LingerError(`${detail}`, { status, code, retryAfter });
   throw notLinger(`${status} ${type}${meant ? '' : ', to another request'}`, { status, type, retryAfter });
 }
@@ -144,9 +150,15 @@ function parsed(text) {
   }
 }
 
-/** `Retry-After`: seconds, or a date by the server's own clock if it tells it. @param {string | null} said @param {string | null} date */
-function seconds(said, date) {
-  const now = Date.parse(date ?? '') || Date.now();
-  const wanted = Number(said) || (Date.parse(said ?? '') - now) / 1000;
-  return wanted > 0 ? Math.min(wanted, RETRY_AFTER_MAX_S) : undefined;
+/**
+ * How many seconds a server wants to be left alone.
+ *
+ * @param {unknown} wanted as linger says it
+ * @param {Headers} headers `Retry-After`, which is seconds or a date; and `Date`, the time by the server's own clock
+ */
+function seconds(wanted, headers) {
+  const said = wanted ?? headers.get('retry-after');
+  const now = Date.parse(headers.get('date') ?? '') || Date.now();
+  const after = Number(said) || (Date.parse(`${said}`) - now) / 1000;
+  return after > 0 ? Math.min(after, RETRY_AFTER_MAX_S) : undefined;
 }

@@ -37,7 +37,11 @@ export function backOff(failures = 0, retryAfter = 0) {
 /** Those who want to know when a server has answered. @type {Set<(base: string, heard: boolean) => void>} */
 const listeners = new Set();
 
-/** Calls back when a server answers, until the function is called that this returns. @param {(base: string, heard: boolean) => void} call */
+/**
+ * Calls back when a server answers, until the function is called that this returns.
+ *
+ * @param {(base: string, heard: boolean) => void} call
+ */
 export function onAnswer(call) {
   listeners.add(call);
   return () => void listeners.delete(call);

@@ -24,7 +24,7 @@ async function thrownBy(call, given) {
 const BASE = /base must be like 'https:\/\/api\.example\.com', or in a page like '\/api'/;
 
 const wrong = {
-  'a channel instead of options': [subscribe, ['news'], /takes one object: write subscribe\(\{ channel: 'news', onMessages/],
+  'a channel instead of options': [subscribe, ['news'], /takes one object: write subscribe\(\{ onMessages/],
   'a channel and a message': [publish, ['news', 'hello'], /write publish\(\{ channel: 'news', message: 'hello' \}\)/],
   'an object and something else': [subscribe, [{ base }, () => {}], /takes one object/],
   'a handler instead of options': [subscribe, [() => {}], /takes one object/],
