@@ -26,12 +26,15 @@ async function functionsSite(ports) {
   const said = [];
   createInterface(watch.stdout).on('line', (line) => said.push(line));
   const stop = async () => {
-    process.kill(-watch.pid, 'SIGINT');
+    if (watch.exitCode === null) process.kill(-watch.pid, 'SIGINT');
     await ended;
     await until('both ports are free', async () => !(await answers(page)) && !(await answers(api)));
   };
   try {
-    await until('it is ready', () => said.some((line) => line.startsWith('The chat is at')), 240_000);
+    await until('it is ready', () => {
+      assert.equal(watch.exitCode, null, 'functions/watch has ended, and has said why');
+      return said.some((line) => line.startsWith('The chat is at'));
+    }, 240_000);
   } catch (error) {
     await stop();
     throw error;
