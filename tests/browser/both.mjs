@@ -32,9 +32,17 @@ export const browsers = {
   },
 };
 
+let turn = Promise.resolve();
+
+/** Opens or closes a tab, when no other is being opened or closed: Firefox can't do both at once. */
+export function inTurn(act) {
+  turn = turn.then(act, act);
+  return turn;
+}
+
 /** Opens the chat, having run `first` in the page before anything of it. What it complains of stands in `complaints`. */
 export async function openChat(context, address, first, argument) {
-  const page = await context.newPage();
+  const page = await inTurn(() => context.newPage());
   page.complaints = [];
   page.on('pageerror', (error) => page.complaints.push(error.message));
   if (first) await page.evaluateOnNewDocument(first, argument);

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
-import { browsers, hasState, openChat, say, shows, told } from './both.mjs';
+import { browsers, hasState, inTurn, openChat, say, shows, told } from './both.mjs';
 import { publish, root, startEmulator, startProxy, texts, until } from './support.mjs';
 
 const page404 = '<h1>404 Not Found</h1>';
@@ -64,7 +64,7 @@ for (const [name, start] of Object.entries(browsers)) {
         const outside = (text, fields) => publish(emulator.base, text, { channel, ...fields });
         await act({ open, outside, proxy, context, channel });
       } finally {
-        await context.close();
+        await inTurn(() => context.close());
         proxy.stop();
       }
     };
@@ -223,7 +223,7 @@ for (const [name, start] of Object.entries(browsers)) {
         return [held.length, pending.length];
       });
       await until('one leads and two wait', async () => String(await locks()) === '1,2');
-      await tabs[0].close();
+      await inTurn(() => tabs[0].close());
       await until('one leads and one waits', async () => String(await locks()) === '1,1');
       await outside('after that');
       for (const tab of tabs.slice(1)) await shows(tab, 'from the second', 'after that');
