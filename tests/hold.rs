@@ -19,7 +19,7 @@ use pubsub::{
     memory::Memory,
     message::{Draft, Key, Text},
     service::{Refusal, Service, Stats, Wanted},
-    store::{Appended, Reply, Start, Store, StoreError, Tail},
+    store::{Appended, Look, Reply, Start, Store, StoreError, Tail},
 };
 use tokio::{task::yield_now, time::sleep};
 
@@ -73,14 +73,14 @@ struct CutTail<'a> {
 }
 
 impl Tail for CutTail<'_> {
-    fn next(&mut self) -> Reply<'_, Batch> {
+    fn next(&mut self) -> Reply<'_, Look> {
         Box::pin(async {
             while self.store.failing.load(Relaxed) > 0 {
                 sleep(SECOND / 4).await;
             }
-            let batch = self.memory.tail(self.channel, self.at).next().await?;
-            self.at = batch.cursor();
-            Ok(batch)
+            let look = self.memory.tail(self.channel, self.at).next().await?;
+            self.at = look.batch.cursor();
+            Ok(look)
         })
     }
 }

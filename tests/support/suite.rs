@@ -78,7 +78,7 @@ impl Bench {
         let channel = Channel::default();
         let mut tail = self.store.tail(&channel, after);
         loop {
-            let batch = tail.next().await.expect("a look");
+            let batch = tail.next().await.expect("a look").batch;
             if !batch.is_empty() {
                 return batch;
             }
@@ -305,7 +305,7 @@ mod items {
             }
             let id = bench.append(&round.to_string()).await;
             let batch = loop {
-                let batch = tail.next().await.expect("a look");
+                let batch = tail.next().await.expect("a look").batch;
                 if !batch.is_empty() {
                     break batch;
                 }
@@ -323,7 +323,7 @@ mod items {
             let mut tail = bench.store.tail(channel, stands);
             for _ in 0..3 {
                 let looked = tokio::time::timeout(Duration::from_secs(3), tail.next()).await;
-                assert!(looked.expect("in about a second").expect("a look").is_empty());
+                assert!(looked.expect("in about a second").expect("a look").batch.is_empty());
             }
         }
     }

@@ -424,14 +424,14 @@ async fn a_follower_notices_a_log_that_was_made_anew() {
     let channel = Channel::default();
     let mut tail = process.store.tail(&channel, first);
     for _ in 0..10 {
-        assert!(tail.next().await.unwrap().is_empty());
+        assert!(tail.next().await.unwrap().batch.is_empty());
     }
     world.table.clear();
     sleep(SECOND).await;
     let second = process.say("second").await;
     let begun = clock::now();
     let batch = loop {
-        let batch = tail.next().await.unwrap();
+        let batch = tail.next().await.unwrap().batch;
         if !batch.is_empty() {
             break batch;
         }

@@ -7,7 +7,7 @@ use pubsub::{
     channel::Channel,
     clock,
     cursor::Cursor,
-    store::{Reply, StoreError, Tail},
+    store::{Look, Reply, StoreError, Tail},
 };
 use tokio::time::{Instant, sleep};
 
@@ -39,8 +39,10 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// The pause while the table fails.
 const PAUSE_FAILING: Duration = Duration::from_secs(1);
 
-/// Without news, so often the head is looked at: whether this is still the log.
-const HEAD_EVERY: Duration = Duration::from_secs(25);
+/// Without news, so often the log is looked at closely: whether this is still the log, and whether an eventually
+/// consistent query has missed anything. A hold is answered empty only if this has happened since it began, so it must
+/// be less than the 25 s of a hold.
+const CLOSELY_EVERY: Duration = Duration::from_secs(20);
 
 /// While a hole stops a reader, it looks so often at the pages above what it can deliver, so that all holes there grow
 /// ripe together and not one after the other.
@@ -62,14 +64,14 @@ pub(crate) struct LogTail<'a, T> {
     pause: Duration,
     failing: bool,
     lively_until: Instant,
-    head_at: Instant,
+    closely_at: Instant,
     above_at: Instant,
     /// When the last look ended, in milliseconds since 1970: the wall clock tells whether this process has slept since.
     looked_ms: u64,
 }
 
 impl<T: Table> Tail for LogTail<'_, T> {
-    fn next(&mut self) -> Reply<'_, Batch> {
+    fn next(&mut self) -> Reply<'_, Look> {
         Box::pin(async {
             loop {
                 sleep(self.pause).await;
@@ -77,7 +79,7 @@ impl<T: Table> Tail for LogTail<'_, T> {
                 match store.in_time(self.look()).await {
                     Err(StoreError::Corrupt) => return Err(StoreError::Corrupt),
                     Err(_) => self.failed(),
-                    Ok(found) => return Ok(self.came(&found)),
+                    Ok((found, closely)) => return Ok(Look { batch: self.came(&found), closely }),
                 }
             }
         })
@@ -96,18 +98,18 @@ impl<'a, T: Table> LogTail<'a, T> {
             pause: Duration::ZERO,
             failing: false,
             lively_until: now + LIVELY,
-            head_at: now + HEAD_EVERY,
+            closely_at: now + CLOSELY_EVERY,
             above_at: now,
             looked_ms: store.clock.unix_ms(),
         }
     }
 
-    /// One look: mostly one query.
-    async fn look(&mut self) -> Result<Batch, StoreError> {
+    /// One look: mostly one query. Says, too, whether it was a close one.
+    async fn look(&mut self) -> Result<(Batch, bool), StoreError> {
         let now = clock::now();
         let slept = self.store.believed(self.looked_ms).is_err();
-        if self.failing || slept || self.at == Cursor::ORIGIN || now >= self.head_at {
-            return self.look_closely(now).await;
+        if self.failing || slept || self.at == Cursor::ORIGIN || now >= self.closely_at {
+            return Ok((self.look_closely(now).await?, true));
         }
         let (walk, more_above) = self.store.glance(self.channel, self.at).await?;
         self.note(&walk.holes);
@@ -119,16 +121,16 @@ impl<'a, T: Table> LogTail<'a, T> {
         }
         let ripe = walk.aged > 0 || walk.holes.iter().any(|hole| self.is_ripe(*hole, now));
         if walk.missed || walk.barred || (walk.messages.is_empty() && ripe) {
-            return self.look_closely(now).await;
+            return Ok((self.look_closely(now).await?, true));
         }
-        Ok(batch(self.at, self.at.epoch(), walk, Limit::MAX))
+        Ok((batch(self.at, self.at.epoch(), walk, Limit::MAX), false))
     }
 
     /// The head is read before any hole is decided: this process may have slept for days, and what looks like a hole may
     /// have expired and been deleted.
     async fn look_closely(&mut self, now: Instant) -> Result<Batch, StoreError> {
         let found = self.store.look_closely(self.channel, self.at, Limit::MAX, |hole| self.is_ripe(hole, now)).await?;
-        self.head_at = now + HEAD_EVERY;
+        self.closely_at = now + CLOSELY_EVERY;
         Ok(found)
     }
 
@@ -186,7 +188,7 @@ impl<'a, T: Table> LogTail<'a, T> {
         if !found.is_empty() {
             self.told = found.cursor();
             self.lively_until = now + LIVELY;
-            self.head_at = now + HEAD_EVERY;
+            self.closely_at = now + CLOSELY_EVERY;
         }
         self.pause = if !self.ripens.is_empty() || now < self.lively_until {
             PAUSE_MIN

@@ -27,7 +27,7 @@ use crate::{
     clock::{self, Clock},
     cursor::Cursor,
     limits::{FOLLOWER_BATCHES, FOLLOWER_IDLE},
-    store::Store,
+    store::{Look, Store},
 };
 
 /// A follower whose last look is older was frozen with its process, is starved, or is cut off from its log: nobody joins
@@ -58,17 +58,13 @@ struct Follower {
 struct State {
     /// The last batch: the follower stands at its cursor.
     last: Arc<Batch>,
-    /// When the last look began that succeeded.
-    looked: Moment,
+    /// When the last look began that succeeded, in milliseconds since 1970: the wall clock goes on while a process is
+    /// frozen.
+    looked_ms: u64,
+    /// When the last close look began that succeeded; nothing before the first.
+    looked_closely: Option<Instant>,
     /// When the last hold left.
     deserted: Instant,
-}
-
-/// A moment by both clocks: the wall clock goes on while a process is frozen, the monotonic one is never set.
-#[derive(Clone, Copy)]
-struct Moment {
-    at: Instant,
-    unix_ms: u64,
 }
 
 /// A hold's place with a follower.
@@ -103,7 +99,7 @@ impl Followers {
         let follower = registry.get(channel)?.live()?;
         let state = follower.state();
         let known = state.last.cursor() == at || matches!(state.last.following(at, Limit::MAX), Following::Batch(_));
-        let fresh = self.clock.unix_ms().abs_diff(state.looked.unix_ms) <= LOOK_LATE_MS;
+        let fresh = self.clock.unix_ms().abs_diff(state.looked_ms) <= LOOK_LATE_MS;
         drop(state);
         (known && fresh).then(|| Seat::with(&follower))
     }
@@ -116,8 +112,12 @@ impl Followers {
         if let Some(follower) = live.filter(|follower| follower.state().last.cursor().epoch() == at.epoch()) {
             return Seat::with(&follower);
         }
-        let looked = Moment::now(&self.clock);
-        let state = State { last: Arc::new(Batch::empty(at)), looked, deserted: looked.at };
+        let state = State {
+            last: Arc::new(Batch::empty(at)),
+            looked_ms: self.clock.unix_ms(),
+            looked_closely: None,
+            deserted: clock::now(),
+        };
         let news = broadcast::Sender::new(FOLLOWER_BATCHES);
         let follower = Arc::new(Follower { channel: channel.clone(), news, state: Mutex::new(state) });
         let seat = Seat::with(&follower);
@@ -130,12 +130,6 @@ impl Followers {
             replaced.task.abort();
         }
         seat
-    }
-}
-
-impl Moment {
-    fn now(clock: &Clock) -> Self {
-        Self { at: clock::now(), unix_ms: clock.unix_ms() }
     }
 }
 
@@ -165,9 +159,9 @@ impl Follower {
         let stands = self.state().last.cursor();
         let mut tail = store.tail(&self.channel, stands);
         loop {
-            let looked = Moment::now(&clock);
+            let (begun, begun_ms) = (clock::now(), clock.unix_ms());
             let mut next = pin!(tail.next());
-            let batch = loop {
+            let look = loop {
                 tokio::select! {
                     // Looked at first, so that a channel with news at every moment can't keep its follower for ever.
                     biased;
@@ -179,19 +173,22 @@ impl Follower {
                             return;
                         }
                     }
-                    batch = next.as_mut() => break batch,
+                    look = next.as_mut() => break look,
                 }
             };
             // At what can't be read a follower ends; each of its holds reads for itself and says so.
-            let Ok(batch) = batch else { return };
-            self.show(batch, looked);
+            let Ok(look) = look else { return };
+            self.show(look, begun, begun_ms);
         }
     }
 
-    /// Hands a batch to all holds; an empty one only says that the log was looked at.
-    fn show(&self, batch: Batch, looked: Moment) {
+    /// Hands what a look has brought to all holds, and notes when it began.
+    fn show(&self, Look { batch, closely }: Look, begun: Instant, begun_ms: u64) {
         let mut state = self.state();
-        state.looked = looked;
+        state.looked_ms = begun_ms;
+        if closely {
+            state.looked_closely = Some(begun);
+        }
         if !batch.is_empty() {
             let batch = Arc::new(batch);
             state.last = Arc::clone(&batch);
@@ -262,10 +259,10 @@ impl Seat {
         }
     }
 
-    /// Whether the log was looked at, successfully, by a look that began at `moment` or later.
+    /// Whether a close look has succeeded that began at `moment` or later.
     #[must_use]
     pub fn looked_since(&self, moment: Instant) -> bool {
-        self.follower.upgrade().is_some_and(|follower| follower.state().looked.at >= moment)
+        self.follower.upgrade().is_some_and(|follower| follower.state().looked_closely >= Some(moment))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     cursor::Cursor,
     limits::{Limits, MESSAGE_OVERHEAD_BYTES, SILENCE_MARGIN},
     message::{Draft, Key, Message},
-    store::{Appended, Reply, Start, Store, StoreError, Tail},
+    store::{Appended, Look, Reply, Start, Store, StoreError, Tail},
 };
 
 /// All logs are swept so often while messages come.
@@ -148,19 +148,19 @@ struct Waiter<'a> {
 }
 
 impl Waiter<'_> {
-    fn look(&mut self) -> Batch {
+    fn look(&mut self) -> Look {
         let batch = self.memory.read_now(&mut self.memory.state(), self.channel, Start::After(self.at), Limit::MAX);
         self.at = batch.cursor();
-        batch
+        Look { batch, closely: true }
     }
 }
 
 impl Tail for Waiter<'_> {
-    fn next(&mut self) -> Reply<'_, Batch> {
+    fn next(&mut self) -> Reply<'_, Look> {
         Box::pin(async {
-            let batch = self.look();
-            if !batch.is_empty() {
-                return Ok(batch);
+            let look = self.look();
+            if !look.batch.is_empty() {
+                return Ok(look);
             }
             if let Some(bell) = &mut self.bell {
                 let _ = timeout(LOOK_EVERY, bell.changed()).await;
@@ -526,7 +526,7 @@ mod tests {
         bench.append("y", "b", None).unwrap();
         let second = bench.append("x", "c", None).unwrap();
         assert_eq!(second.epoch(), first.epoch());
-        let batch = waiting.next().await.unwrap();
+        let batch = waiting.next().await.unwrap().batch;
         drop(waiting);
         assert!(!batch.missed() && batch.cursor() == second);
         assert!(bench.memory.state().bells.is_empty(), "the last waiter has taken its bell");

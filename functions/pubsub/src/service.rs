@@ -161,7 +161,7 @@ impl Service {
         if hold.looked || hold.seat.looked_since(begun) {
             return Ok(Arc::new(Batch::empty(hold.at)));
         }
-        // Nobody has looked since it began. What was published before that must be in the answer, or there is none.
+        // Nobody has looked closely since it began. What was published before that must be in the answer, or there is none.
         let batch = self.store.read(channel, Start::After(hold.at), wanted.limit()).await?;
         Ok(self.deliver(Arc::new(batch)))
     }

@@ -37,14 +37,24 @@ pub trait Store: Send + Sync + 'static {
     fn tail<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Box<dyn Tail + 'a>;
 }
 
-/// A reader that stays with one log and keeps what it has learnt from one batch to the next.
+/// A reader that stays with one log and keeps what it has learnt from one look to the next.
 pub trait Tail: Send {
     /// What stands after the last batch: as soon as there is something (messages, or `missed`), or nothing, after a
     /// second or so in which the log was looked at. A look that fails is tried again until one succeeds, so a tail that
     /// is silent for longer is cut off from its log. It fails only with [`StoreError::Corrupt`].
     ///
     /// May be dropped at any await and asked again.
-    fn next(&mut self) -> Reply<'_, Batch>;
+    fn next(&mut self) -> Reply<'_, Look>;
+}
+
+/// What one look has shown.
+#[derive(Debug)]
+pub struct Look {
+    /// What is new, possibly nothing.
+    pub batch: Batch,
+    /// Whether the look could not miss anything that was there when it began. A store may look less closely most of the
+    /// time, but must look closely often enough that each hold of the usual length sees it once: every 20 s.
+    pub closely: bool,
 }
 
 /// Where a message stands that was appended.

@@ -51,7 +51,7 @@ fn run(rate: u64, span: Duration, followers: usize) -> Shown {
                 let channel = Channel::default();
                 let mut tail = store.tail(&channel, Cursor::ORIGIN);
                 loop {
-                    let batch = tail.next().await.unwrap();
+                    let batch = tail.next().await.unwrap().batch;
                     let now = clock::now();
                     let quarter = ((now - begun).as_secs_f64() / span.as_secs_f64() * 4.0) as usize;
                     for message in batch.messages() {

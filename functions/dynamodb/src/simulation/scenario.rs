@@ -86,7 +86,7 @@ pub(super) fn simulate(seed: u64, lie: Option<Lie>) -> Outcome {
             // What a hold waits for a hole, and half a second to notice and to answer.
             patience: SECOND + SECOND / 2,
             patience_of_looks: 11 * SECOND + skew.min(10 * SECOND),
-            patience_of_losses: 27 * SECOND,
+            patience_of_losses: 22 * SECOND,
             skew,
         };
         let mut verdict = check(&history, rules);
