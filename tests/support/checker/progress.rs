@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use pubsub::cursor::Cursor;
+
 use super::{Acknowledged, Chain, History, Poll, Publish, Rules, place};
 
 /// No poll is answered empty while a message that was acknowledged before it began is to come: not at all, if all that
@@ -13,7 +15,12 @@ pub(super) fn published_is_there(
     rules: Rules,
     fault: &mut impl FnMut(String),
 ) {
-    for poll in chain.polls.iter().filter(|poll| poll.messages.is_empty() && !poll.missed) {
+    let mut stands = chain.start.cursor();
+    for poll in &chain.polls {
+        let stood = stands.replace(poll.cursor).unwrap_or(poll.cursor);
+        if !poll.messages.is_empty() || poll.missed {
+            continue;
+        }
         let (epoch, offset) = place(poll.cursor);
         // Nobody comes past what can't be read.
         let barred = history.unreadable.range((epoch, offset + 1)..=(epoch, u64::MAX)).next().copied();
@@ -21,7 +28,7 @@ pub(super) fn published_is_there(
         let late = above.map(|(place, publish)| (*place, publish)).find(|(place, publish)| match &history.written {
             None => publish.ended + rules.patience < poll.begun,
             Some(written) => {
-                let at_once = publish.ended < poll.begun && decided(written, poll, *place);
+                let at_once = publish.ended < poll.begun && decided(written, stood, poll, *place);
                 at_once || waited_too_long(publish, poll, rules)
             }
         });
@@ -34,9 +41,9 @@ pub(super) fn published_is_there(
     }
 }
 
-/// Whether every slot from the poll's cursor to this place was decided before the poll began.
-fn decided(written: &BTreeMap<(u64, u64), Duration>, poll: &Poll, (epoch, offset): (u64, u64)) -> bool {
-    let above = poll.cursor.offset() + 1;
+/// Whether every slot from where the poll stood to this place was decided before the poll began.
+fn decided(written: &BTreeMap<(u64, u64), Duration>, stood: Cursor, poll: &Poll, (epoch, offset): (u64, u64)) -> bool {
+    let above = if stood.epoch() == epoch { stood.offset() + 1 } else { 1 };
     let mut slots = written.range((epoch, above)..=(epoch, offset));
     let none_is_missing = slots.clone().count() as u64 == offset + 1 - above;
     none_is_missing && slots.all(|(_, written)| *written < poll.begun)
