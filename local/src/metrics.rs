@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, atomic::AtomicU64};
 
+use logging::Log;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use pubsub::{api::Code, service::Service};
+use tokio::runtime::Handle;
 
 use crate::store::{Bill, Usage};
 
@@ -17,6 +19,7 @@ pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0
 /// What `/metrics` shows.
 pub(crate) struct Metrics {
     service: Arc<Service>,
+    log: Log,
     errors: Family<Error, Counter>,
     bill: Bill,
 }
@@ -32,9 +35,9 @@ struct Request {
 }
 
 impl Metrics {
-    pub(crate) fn new(service: Arc<Service>, bill: Bill) -> Self {
+    pub(crate) fn new(service: Arc<Service>, log: Log, bill: Bill) -> Self {
         let errors = Family::default();
-        Self { service, errors, bill }
+        Self { service, log, errors, bill }
     }
 
     /// What the store has used since this was last asked.
@@ -59,6 +62,7 @@ impl Metrics {
         };
         gauge("holds", "Polls held now", stats.holds);
         gauge("followers", "Channels followed now", stats.followers);
+        gauge("tasks", "Tasks of the runtime: connections, followers and a few more", alive_tasks());
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter: Counter = Counter::default();
             counter.inc_by(value);
@@ -66,6 +70,8 @@ impl Metrics {
         };
         counter("published", "Messages published, repeats not counted", stats.published);
         counter("delivered", "Messages in answers", stats.delivered);
+        counter("log_lines_lost", "Log lines that could not be written", self.log.lost());
+        counter("panics", "Faults of the program, each answered with 500", self.log.panics());
         registry.register("errors", "Problems answered", self.errors.clone());
         let totals = self.bill.totals();
         if !totals.is_empty() {
@@ -83,4 +89,8 @@ impl Metrics {
         let _ = text::encode(&mut written, &registry);
         written
     }
+}
+
+fn alive_tasks() -> usize {
+    Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks())
 }

@@ -16,6 +16,13 @@ pub(crate) struct Bill {
     meter: Option<Arc<dynamodb::Meter>>,
 }
 
+/// A store, what it costs, and itself once more if it is in memory.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) bill: Bill,
+    pub(crate) memory: Option<Arc<Memory>>,
+}
+
 /// Requests to a table, and the units they used.
 pub(crate) struct Usage {
     pub(crate) requests: u64,
@@ -25,29 +32,35 @@ pub(crate) struct Usage {
 
 /// Makes the store.
 #[cfg(not(feature = "dynamodb"))]
-pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<(Arc<dyn Store>, Bill), Failure> {
+pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<Opened, Failure> {
     match flags.store {
-        StoreKind::Memory => Ok((Arc::new(Memory::new(Clock::System, flags.retention, limits)), Bill::default())),
+        StoreKind::Memory => Ok(in_memory(flags, limits)),
         StoreKind::Dynamodb => Err(Failure::NoDynamoDb),
     }
 }
 
 /// Makes the store.
 #[cfg(feature = "dynamodb")]
-pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<(Arc<dyn Store>, Bill), Failure> {
+pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<Opened, Failure> {
     use dynamodb::{Client, DynamoDb, Meter, Settings};
 
     if flags.store == StoreKind::Memory {
-        return Ok((Arc::new(Memory::new(Clock::System, flags.retention, limits)), Bill::default()));
+        return Ok(in_memory(flags, limits));
     }
-    let lookup = |name: &str| std::env::var(name).ok();
+    let lookup = pubsub::limits::variable;
     let settings = Settings::from_environment(flags.table.clone(), flags.endpoint_url.clone(), lookup);
     let meter = Arc::new(Meter::default());
     let client = Client::new(settings.map_err(Failure::Credentials)?, Arc::clone(&meter));
     if flags.create_table {
         client.create_table().await.map_err(Failure::Table)?;
     }
-    Ok((Arc::new(DynamoDb::new(client, Clock::System, flags.retention)), Bill { meter: Some(meter) }))
+    let store = Arc::new(DynamoDb::new(client, Clock::System, flags.retention));
+    Ok(Opened { store, bill: Bill { meter: Some(meter) }, memory: None })
+}
+
+fn in_memory(flags: &Flags, limits: Limits) -> Opened {
+    let memory = Arc::new(Memory::new(Clock::System, flags.retention, limits));
+    Opened { store: Arc::clone(&memory) as Arc<dyn Store>, bill: Bill::default(), memory: Some(memory) }
 }
 
 impl Bill {

@@ -42,6 +42,7 @@ const BEAT_LATE_MS: u64 = 3_000;
 pub struct Followers {
     store: Arc<dyn Store>,
     clock: Clock,
+    max: usize,
     registry: Arc<Registry>,
 }
 
@@ -73,11 +74,28 @@ pub struct Seat {
 /// The follower is gone.
 pub struct Gone;
 
+/// There are so many followers that one more would be too many.
+#[derive(Debug)]
+pub struct TooMany(pub usize);
+
 impl Followers {
-    /// No followers yet; those to come read this store.
+    /// No followers yet; those to come read this store, and are at most `max`.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self { store, clock, registry: Arc::default() }
+    pub fn new(store: Arc<dyn Store>, clock: Clock, max: usize) -> Self {
+        Self { store, clock, max, registry: Arc::default() }
+    }
+
+    /// Whether a channel has a follower, or can have one.
+    ///
+    /// # Errors
+    /// [`TooMany`] when it can't.
+    pub fn admit(&self, channel: &Channel) -> Result<(), TooMany> {
+        self.room_for(channel, &self.registry.lock())
+    }
+
+    fn room_for(&self, channel: &Channel, entries: &HashMap<Channel, Entry>) -> Result<(), TooMany> {
+        let room = entries.len() < self.max || entries.contains_key(channel);
+        room.then_some(()).ok_or(TooMany(self.max))
     }
 
     /// How many there are.
@@ -101,14 +119,17 @@ impl Followers {
     }
 
     /// A seat for a hold that has read up to `at`. A follower of another log gives way to a new one.
-    #[must_use]
-    pub fn join(&self, channel: &Channel, at: Cursor) -> Seat {
+    ///
+    /// # Errors
+    /// [`TooMany`] when the channel has no follower and can't have one.
+    pub fn join(&self, channel: &Channel, at: Cursor) -> Result<Seat, TooMany> {
         let mut registry = self.registry.lock();
+        self.room_for(channel, &registry)?;
         let live = registry.get(channel).and_then(Entry::live);
         if let Some(follower) = live
             && follower.news.borrow().cursor().epoch() == at.epoch()
         {
-            return Seat::with(&follower);
+            return Ok(Seat::with(&follower));
         }
         let follower = Arc::new(Follower {
             channel: channel.clone(),
@@ -125,7 +146,7 @@ impl Followers {
         if let Some(replaced) = registry.insert(channel.clone(), entry) {
             replaced.task.abort();
         }
-        seat
+        Ok(seat)
     }
 }
 
@@ -167,9 +188,23 @@ impl Follower {
                     self.news.send_replace(Arc::new(batch));
                     self.beat.store(clock.unix_ms(), Relaxed);
                 }
-                () = sleep(BEAT) => self.beat.store(clock.unix_ms(), Relaxed),
+                () = sleep(BEAT) => {
+                    self.beat.store(clock.unix_ms(), Relaxed);
+                    self.let_go();
+                }
             }
         }
+    }
+
+    /// Lets go of the last batch's messages, which would stay in memory for as long as nothing is said. Whoever has not
+    /// looked at them yet reads them from the store.
+    fn let_go(&self) {
+        self.news.send_if_modified(|last| {
+            if !last.is_empty() {
+                *last = Arc::new(Batch::empty(last.cursor()));
+            }
+            false
+        });
     }
 
     /// Returns when there has been no hold for a second.

@@ -25,6 +25,13 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// answer: four times what is allowed.
 pub const BODY_DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
+/// What a body may have before it counts against [`BODIES_BYTES_MAX`]. So small publishes are taken however many large
+/// ones are under way: 20,000 connections with such a body each are 320 MB, and each is given up after 10 s.
+pub const BODY_UNCOUNTED_BYTES: usize = 16 * 1024;
+
+/// All larger bodies under way in one process, in bytes: 256 of the largest. Beyond that a body is refused.
+pub const BODIES_BYTES_MAX: usize = 64 << 20;
+
 /// How long a body may take to arrive. At the maximum size that is 26 KB/s.
 pub const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -63,14 +70,19 @@ pub struct Limits {
     pub channel_messages_max: usize,
     /// Bytes that the memory store keeps for one channel; beyond that the oldest go. 64 MiB is 2,000 full messages.
     pub channel_bytes_max: usize,
-    /// Bytes of the memory store; beyond that nothing is taken. Four full channels.
+    /// Bytes of the memory store; beyond that the largest channels' oldest messages go. Four full channels.
     pub bytes_max: usize,
-    /// Channels of the memory store. An empty log is about 300 bytes, so these are 3 MB.
+    /// Channels of the memory store; beyond that the smallest go. An empty log is about 300 bytes, so these are 3 MB.
     pub channels_max: usize,
-    /// Idempotency keys of the memory store. At most 64 bytes and a message each.
+    /// Idempotency keys of the memory store; beyond that the oldest messages of the channels with the most keys go. At
+    /// most 64 bytes and a message each.
     pub keys_max: usize,
-    /// Polls held at once. One is a task of about 5 KB and a connection of about 10 KB: 300 MB.
+    /// Polls held at once; beyond that a poll is refused before anything is read for it. One is a task of about 5 KB and
+    /// a connection of about 10 KB: 300 MB.
     pub holds_max: usize,
+    /// Channels followed at once; beyond that polls of further channels are refused. One is a task of about 2 KB. Over a
+    /// table, one reads five times a second.
+    pub followers_max: usize,
 }
 
 impl Default for Limits {
@@ -82,6 +94,7 @@ impl Default for Limits {
             channels_max: 10_000,
             keys_max: 200_000,
             holds_max: 20_000,
+            followers_max: 10_000,
         }
     }
 }
@@ -116,6 +129,7 @@ impl Limits {
             ("LINGER_CHANNELS_MAX", &mut limits.channels_max),
             ("LINGER_KEYS_MAX", &mut limits.keys_max),
             ("LINGER_HOLDS_MAX", &mut limits.holds_max),
+            ("LINGER_FOLLOWERS_MAX", &mut limits.followers_max),
         ] {
             let Some(value) = lookup(name) else { continue };
             *maximum = match value.parse::<u32>() {
@@ -125,6 +139,12 @@ impl Limits {
         }
         Ok(limits)
     }
+}
+
+/// The value of a variable of the environment. One that is empty is not set.
+#[must_use]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Reads a length of time as people write it: `3s`, `24h`, or a number of seconds.
@@ -153,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_maximum_that_is_no_positive_number_is_refused_by_name() {
-        for value in ["0", "-1", "many", "", "1e3", "4294967296"] {
+        for value in ["0", "-1", "many", " ", "1e3", "4294967296"] {
             let refused = Limits::from_environment(|name| (name == "LINGER_KEYS_MAX").then(|| value.into()));
             let said = refused.map_err(|error| error.to_string());
             assert!(said.as_ref().is_err_and(|said| said.starts_with("LINGER_KEYS_MAX is ")), "{said:?}");

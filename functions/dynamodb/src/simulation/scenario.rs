@@ -15,6 +15,7 @@ use pubsub::{
     channel::Channel,
     clock::{self, Clock},
     cursor::Cursor,
+    limits::Limits,
     message::{Draft, Key, Text},
     service::{Service, Wanted},
     store::Start,
@@ -105,7 +106,7 @@ impl Simulation {
             let clock = Clock::starting_at(BEGUN_MS + random.below(SKEW_MS));
             let mut store = DynamoDb::new(table.clone(), clock.clone(), RETENTION);
             store.wrong = wrong;
-            Process { service: Service::new(Arc::new(store), clock.clone(), 1000), clock }
+            Process { service: Service::new(Arc::new(store), clock.clone(), &Limits::default()), clock }
         };
         let processes = (0..PROCESSES).map(process).collect();
         let channel = Channel::default();

@@ -1,0 +1,96 @@
+//! A request's body that nobody read: what is left of it must not be taken for the next request.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{body::Body, extract::Request, middleware::Next, response::Response};
+use bytes::Bytes;
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONNECTION, EXPECT},
+};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use pubsub::limits::BODY_DRAIN_BYTES_MAX;
+use tokio::time::timeout;
+
+/// For so long the rest of a body is read and thrown away, so that its sender comes to read the answer.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// Where a body goes that is dropped before its end.
+type Rest = Arc<Mutex<Option<Body>>>;
+
+struct Lent {
+    body: Option<Body>,
+    rest: Rest,
+}
+
+/// Answers; then reads what is left of the body, or says that the connection ends with this answer.
+pub(crate) async fn read_the_rest(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let rest = Rest::default();
+    // Who waits to be told to go on has not sent it, and should not.
+    let waits = request.headers().contains_key(EXPECT);
+    let request = request.map(|body| Body::new(Lent { body: Some(body), rest: Arc::clone(&rest) }));
+    let mut response = next.run(request).await;
+    let unread = rest.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(unread) = unread {
+        let slow = response.status() == StatusCode::REQUEST_TIMEOUT;
+        if waits || slow || !timeout(DRAIN_MAX, drain(unread)).await.unwrap_or(false) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    response
+}
+
+/// Whether the body came to its end.
+async fn drain(mut body: Body) -> bool {
+    let mut len = 0;
+    while let Some(frame) = body.frame().await {
+        len += frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        if frame.is_err() || len > BODY_DRAIN_BYTES_MAX {
+            return false;
+        }
+    }
+    true
+}
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if frame.is_none() {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let unread = self.body.take().filter(|body| !body.is_end_stream());
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = unread;
+    }
+}
