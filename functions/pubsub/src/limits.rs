@@ -57,6 +57,10 @@ pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// A log is forgotten when it has been silent for the retention and this much longer.
 pub const SILENCE_MARGIN: Duration = Duration::from_secs(60 * 60);
 
+/// A channel that has been silent for this long may give its place to a new one, where there are too many. It is what
+/// `store_full` says when to come back.
+pub const CHANNEL_QUIET: Duration = Duration::from_secs(60);
+
 /// A follower goes on for so long without a hold: one delivery empties it, and the herd that polls again must find it.
 pub const FOLLOWER_IDLE: Duration = Duration::from_secs(1);
 
@@ -72,7 +76,7 @@ pub struct Limits {
     pub channel_bytes_max: usize,
     /// Bytes of the memory store; beyond that the largest channels' oldest messages go. Four full channels.
     pub bytes_max: usize,
-    /// Channels of the memory store; beyond that the smallest go. An empty log is about 300 bytes, so these are 3 MB.
+    /// Channels of the memory store; beyond that a new one takes the place of a small one. An empty log is about 300 bytes, so these are 3 MB.
     pub channels_max: usize,
     /// Idempotency keys of the memory store; beyond that the oldest messages of the channels with the most keys go. At
     /// most 64 bytes and a message each.

@@ -6,8 +6,9 @@
 //!
 //! A full store takes what is new all the same. When it has its maximum of bytes or keys, the largest channels lose
 //! their oldest messages, until they are as large as the next: whoever fills the store pays for it, and a quiet channel
-//! keeps what it has. When it has its maximum of channels, the smallest that nobody waits on are forgotten, which are
-//! those that a stranger makes by the thousand. Whoever had not had such messages is told `missed`.
+//! keeps what it has. When it has its maximum of channels, a new one takes the place of the smallest that has been
+//! silent for a minute and that nobody waits on: a stranger makes such channels by the thousand, and locks others out for
+//! a minute at most. Whoever had not had such messages is told `missed`.
 
 mod log;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use crate::{
     channel::Channel,
     clock::{Clock, millis},
     cursor::Cursor,
-    limits::{Limits, SILENCE_MARGIN},
+    limits::{CHANNEL_QUIET, Limits, SILENCE_MARGIN},
     message::{Draft, Key, Message},
     store::{Appended, Reply, Start, Store, StoreError},
 };
@@ -99,7 +100,7 @@ impl Memory {
         if state.is_full_for(channel, load, &self.limits) {
             state.sweep_after(SWEEP_WHEN_FULL_MS, now, horizon);
         }
-        state.make_room(channel, load, &self.limits)?;
+        state.make_room(channel, load, &self.limits, now)?;
         Ok(state.push(channel, draft, key, load, now))
     }
 
@@ -219,12 +220,12 @@ impl State {
     }
 
     /// Lets go of what must go for one more message of this load. Changes nothing when it can't come at all.
-    fn make_room(&mut self, channel: &Channel, load: Load, limits: &Limits) -> Result<(), StoreError> {
+    fn make_room(&mut self, channel: &Channel, load: Load, limits: &Limits, now: u64) -> Result<(), StoreError> {
         if load.bytes > limits.channel_bytes_max.min(limits.bytes_max) {
             return Err(StoreError::Full("bytes in one channel"));
         }
         if !self.logs.contains_key(channel) && self.logs.len() >= limits.channels_max {
-            self.forget_smallest(limits.channels_max)?;
+            self.forget_smallest(limits.channels_max, now)?;
         }
         if let Some(log) = self.logs.get_mut(channel) {
             self.load = self.load.minus(log.make_room(load, limits));
@@ -253,9 +254,12 @@ impl State {
         }
     }
 
-    /// Forgets the channels with the fewest messages, of these the longest silent, but none that somebody waits on.
-    fn forget_smallest(&mut self, channels_max: usize) -> Result<(), StoreError> {
-        let deserted = self.logs.iter().filter(|(channel, _)| !self.bells.contains_key(channel));
+    /// Forgets the channels with the fewest messages, of these the longest silent, but none that somebody waits on or that
+    /// was spoken in just now.
+    fn forget_smallest(&mut self, channels_max: usize, now: u64) -> Result<(), StoreError> {
+        let quiet_since = now.saturating_sub(millis(CHANNEL_QUIET));
+        let deserted =
+            self.logs.iter().filter(|(channel, log)| log.spoken_ms <= quiet_since && !self.bells.contains_key(channel));
         let mut smallest: Vec<_> =
             deserted.map(|(channel, log)| (log.entries.len(), log.spoken_ms, channel.clone())).collect();
         if smallest.is_empty() {

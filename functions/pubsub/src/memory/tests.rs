@@ -109,9 +109,12 @@ async fn a_channel_too_many_takes_the_place_of_the_smallest_that_nobody_waits_on
         bench.append("two", text, None).unwrap();
     }
     let one = bench.append("one", "a", None).unwrap();
+    assert_eq!(bench.append("new", "a", None), Err(StoreError::Full("channels")), "all were spoken in just now");
+    bench.clock.advance(CHANNEL_QUIET);
     bench.append("new", "a", None).unwrap();
     assert_eq!((bench.texts("two").len(), bench.texts("waited-on").len()), (2, 1));
     assert!(bench.read("one", Start::After(one)).missed());
+    bench.clock.advance(CHANNEL_QUIET);
     let again = bench.append("one", "a", None).unwrap();
     assert!(again.epoch() > one.epoch(), "another log begins");
     bench.check_load();
@@ -123,6 +126,7 @@ async fn who_waits_on_every_channel_keeps_them_all() {
     let channel = Channel::parse("x").unwrap();
     let mut waiting = bench.memory.next(&channel, bench.append("x", "a", None).unwrap());
     assert!(tokio::time::timeout(Duration::from_millis(1), waiting.as_mut()).await.is_err());
+    bench.clock.advance(HOUR);
     assert_eq!(bench.append("y", "a", None), Err(StoreError::Full("channels")));
     assert_eq!(bench.texts("x"), ["a"]);
 }
