@@ -10,6 +10,7 @@
 
 mod architecture;
 mod client;
+mod connections;
 mod crowd;
 mod deploy;
 mod docs;
@@ -25,6 +26,7 @@ mod proxy;
 #[cfg(feature = "dynamodb")]
 mod runtime;
 mod stores;
+mod surroundings;
 #[cfg(feature = "dynamodb")]
 mod table;
 mod wire;

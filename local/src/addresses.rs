@@ -107,7 +107,8 @@ impl Addresses {
         };
         let now = clock::now();
         let taken = rate(self.known().address(address, now)).take(now, a_minute);
-        taken.map_err(|wait| Problem::rate_limited(what, u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX)))
+        let seconds = |wait: Duration| u32::try_from(wait.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
+        taken.map_err(|wait| Problem::rate_limited(what, seconds(wait)))
     }
 
     fn count(

@@ -16,7 +16,8 @@ pub(crate) fn origin(text: &str) -> Result<HeaderValue, String> {
     let text = text.trim();
     let (scheme, rest) = text.split_once("://").ok_or(ORIGIN)?;
     let scheme = scheme.to_ascii_lowercase();
-    if Scheme::try_from(scheme.as_str()).is_err() {
+    let letter = scheme.starts_with(|first: char| first.is_ascii_lowercase());
+    if !letter || Scheme::try_from(scheme.as_str()).is_err() {
         return Err(ORIGIN.to_owned());
     }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));

@@ -268,3 +268,65 @@ async fn linger(socket: &TcpStream) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    /// Connections that end one after another, so long apart.
+    fn ending(stopping: &watch::Sender<bool>, count: u32, apart: Duration) {
+        for number in 1..=count {
+            let connection = stopping.subscribe();
+            tokio::spawn(async move {
+                sleep(apart * number).await;
+                drop(connection);
+            });
+        }
+    }
+
+    async fn waited(stopping: &watch::Sender<bool>) -> Duration {
+        let begun: Instant = clock::now();
+        ended(stopping).await;
+        clock::now() - begun
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_for_as_long_as_connections_end() {
+        let stopping = watch::Sender::new(true);
+        ending(&stopping, 3000, Duration::from_millis(1));
+        assert_eq!(waited(&stopping).await, Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_gives_up_a_second_after_the_last_one_ended() {
+        let stopping = watch::Sender::new(true);
+        let _never = stopping.subscribe();
+        ending(&stopping, 1000, Duration::from_millis(1));
+        let took = waited(&stopping).await;
+        assert!(took <= Duration::from_secs(3), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_come_while_it_stops_do_not_keep_it() {
+        let stopping = Arc::new(watch::Sender::new(true));
+        let _never = stopping.subscribe();
+        let coming = Arc::clone(&stopping);
+        tokio::spawn(async move {
+            loop {
+                let connection = coming.subscribe();
+                sleep(Duration::from_millis(300)).await;
+                drop(connection);
+            }
+        });
+        assert!(waited(&stopping).await <= Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_has_a_bound_that_suits_the_number() {
+        let stopping = watch::Sender::new(true);
+        ending(&stopping, 100, Duration::from_millis(900));
+        let took = waited(&stopping).await;
+        assert!(took <= Duration::from_secs(3), "{took:?}");
+    }
+}
