@@ -89,7 +89,8 @@ impl Emulator {
         format!("{}{path_and_query}", self.base)
     }
 
-    fn pid(&self) -> u32 {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 

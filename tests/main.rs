@@ -26,6 +26,7 @@ mod proxy;
 #[cfg(feature = "dynamodb")]
 mod runtime;
 mod stores;
+mod strangers;
 mod surroundings;
 #[cfg(feature = "dynamodb")]
 mod table;
