@@ -20,8 +20,11 @@ pub(crate) static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     tests.parent().expect("tests/ is in the project").to_owned()
 });
 
-/// The binary, built when the first test asks for it: the one that `cargo run` starts.
+/// The binary, built when the first test asks for it: the one that `cargo run` starts, or the one in `LINGER_BINARY`.
 pub(crate) static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    if let Some(binary) = env::var_os("LINGER_BINARY") {
+        return ROOT.join(binary);
+    }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let features: &[&str] = if cfg!(feature = "dynamodb") { &["--features", "local/dynamodb"] } else { &[] };
     let build = ["build", "--quiet", "--bin", "linger"].iter().chain(features);
