@@ -63,9 +63,10 @@ impl Emulator {
             *started
         };
         let log = env::temp_dir().join(format!("linger-{}-{number}.log", std::process::id()));
+        let json = !arguments.contains(&"--log-format");
         let mut child = command()
             .args(port)
-            .args(["--log-format", "json"])
+            .args(if json { &["--log-format", "json"][..] } else { &[] })
             .args(arguments)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())

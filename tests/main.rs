@@ -19,6 +19,7 @@ mod emulator;
 mod functions;
 mod garbage;
 mod hold;
+mod hostile;
 mod log;
 mod process;
 #[cfg(feature = "dynamodb")]
