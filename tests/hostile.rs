@@ -50,7 +50,7 @@ fn bytes(line: &str) -> Vec<u8> {
 pub(crate) fn changed(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let pick = |random: &mut Random| corpus[random.below(corpus.len() as u64) as usize].clone();
     let mut request = pick(random);
-    for _ in 0..random.below(4) {
+    for _ in 0..random.below(6).saturating_sub(2) {
         let at = |random: &mut Random, request: &[u8]| random.below(request.len() as u64 + 1) as usize;
         let (from, to) = (at(random, &request), at(random, &request));
         let (from, to) = (from.min(to), from.max(to).min(from.min(to) + 40));
