@@ -55,6 +55,11 @@ impl Emulator {
         Self::start_with(&["--port", "0"], &[], environment).await
     }
 
+    /// Starts one that writes no log, with something in its environment.
+    pub(crate) async fn start_quiet(environment: &[(&str, &str)]) -> Self {
+        Self::start_with(&["--port", "0"], &["--log-format", "off"], environment).await
+    }
+
     async fn start_with(port: &[&str], arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         static STARTED: Mutex<u32> = Mutex::new(0);
         let number = {

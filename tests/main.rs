@@ -26,6 +26,7 @@ mod process;
 mod proxy;
 #[cfg(feature = "dynamodb")]
 mod runtime;
+mod soak;
 mod stores;
 mod strangers;
 mod surroundings;
