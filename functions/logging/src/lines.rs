@@ -63,10 +63,13 @@ impl Write for Lines {
         if queue.bytes + line.len() > WAITING_BYTES_MAX {
             queue.lost += 1;
         } else {
+            let idle = queue.waiting.is_empty();
             queue.bytes += line.len();
             queue.waiting.push_back(line.to_vec());
             drop(queue);
-            self.0.changed.notify_all();
+            if idle {
+                self.0.changed.notify_all();
+            }
         }
         Ok(line.len())
     }
