@@ -112,7 +112,7 @@ fn people(client: Noting, done: Arc<AtomicBool>) -> thread::JoinHandle<History> 
 }
 
 /// Requests that are pipelined on one connection, all answered or not.
-async fn flood(address: &str, requests: impl Iterator<Item = String>) {
+async fn flood(address: &str, requests: Vec<String>) {
     let Ok(mut stream) = TcpStream::connect(address).await else { return };
     let (mut read, mut write) = stream.split();
     let sending = async {
@@ -152,23 +152,16 @@ async fn abuse(kind: u64, address: String, corpus: Arc<Vec<Vec<u8>>>, done: Arc<
     while !done.load(Relaxed) {
         let number = random.below(1 << 30);
         let get = |target: &str| format!("GET {target} HTTP/1.1\r\nhost: linger\r\n\r\n");
+        let many = |count: u64, request: &dyn Fn(u64) -> String| (0..count).map(request).collect::<Vec<_>>();
         match kind {
             0 | 1 => {
                 let requests: Vec<_> = (0..20).map(|_| changed(&corpus, &mut random)).collect();
                 drop(attack(&address, &requests).await);
             }
-            2 => {
-                flood(&address, (0..500).map(|key| publish(&format!("channel=keys&message=a&key={number}.{key}"))))
-                    .await
-            }
-            3 => {
-                flood(&address, (0..500).map(|channel| publish(&format!("channel=c{number}.{channel}&message=a"))))
-                    .await
-            }
-            4 => flood(&address, (0..20).map(|_| publish(&format!("channel=large&message={long}")))).await,
-            5 => {
-                flood(&address, (0..200).map(|channel| get(&format!("/sub?channel=d{number}.{channel}&wait=0")))).await
-            }
+            2 => flood(&address, many(500, &|key| publish(&format!("channel=k&message=a&key={number}.{key}")))).await,
+            3 => flood(&address, many(500, &|other| publish(&format!("channel={number}.{other}&message=a")))).await,
+            4 => flood(&address, many(20, &|_| publish(&format!("channel=large&message={long}")))).await,
+            5 => flood(&address, many(200, &|channel| get(&format!("/sub?channel=d{number}.{channel}&wait=0")))).await,
             6 => sit(&address, 200, &get(&format!("/sub?channel=h{}", number % 300))).await,
             7 => sit(&address, 100, &get("/sub?channel=large&cursor=earliest")).await,
             8 => sit(&address, 100, &get("/client/tabs.js").repeat(20)).await,

@@ -41,7 +41,10 @@ pub struct Api {
 
 /// What a host asks before a message is published to a channel: an extension of a request, if the host wants to be asked.
 #[derive(Clone)]
-pub struct Admission(pub Arc<dyn Fn(&Channel) -> Result<(), Problem> + Send + Sync>);
+pub struct Admission(pub Arc<Admit>);
+
+/// Whether a message may go to a channel.
+pub type Admit = dyn Fn(&Channel) -> Result<(), Problem> + Send + Sync;
 
 /// What a host's log line and counters say about an answer: an extension of each response.
 #[derive(Clone, Debug, Default)]
