@@ -110,7 +110,7 @@ pub(crate) async fn attack(address: &str, requests: &[Vec<u8>]) -> BTreeMap<u16,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_requests_are_answered_or_refused_and_leave_nothing() {
-    let (count, seed) = (setting("HOSTILE_REQUESTS", 20_000), setting("HOSTILE_SEED", std::process::id().into()));
+    let (count, seed) = (setting("HOSTILE_REQUESTS", 5_000), setting("HOSTILE_SEED", std::process::id().into()));
     println!("HOSTILE_REQUESTS={count} HOSTILE_SEED={seed}");
     let mut emulator = Emulator::start(&["--log-format", "off", "--wait-max", "1s"]).await;
     let corpus = Arc::new(corpus());

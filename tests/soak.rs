@@ -195,7 +195,7 @@ fn resident_mib(emulator: &Emulator) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn people_are_served_while_strangers_abuse_and_nothing_is_left_over() {
-    let span = Duration::from_secs(setting("SOAK_SECONDS", 15));
+    let span = Duration::from_secs(setting("SOAK_SECONDS", 5));
     let emulator = Emulator::start_quiet(&FULL_SOON).await;
     let (descriptors, tasks) = (emulator.descriptors(), emulator.metric("linger_tasks").await);
     let client = Noting::new(&emulator.base, "people");
@@ -271,7 +271,7 @@ async fn cut_now_and_then(proxy: &Proxy, span: Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_fails_loses_nothing_while_strangers_abuse() {
     use crate::table::{publish_through_outages, read_through_outages};
-    let span = Duration::from_secs(setting("SOAK_SECONDS", 15));
+    let span = Duration::from_secs(setting("SOAK_SECONDS", 5));
     let proxy = Proxy::start(&tests::local::ENDPOINT).await;
     let emulator =
         Emulator::over_table(&proxy.endpoint, &crate::table::new_table().await, &["--log-format", "off"]).await;
