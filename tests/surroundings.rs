@@ -170,6 +170,20 @@ async fn a_setting_that_could_never_work_is_refused_and_the_right_form_is_named(
 }
 
 #[tokio::test]
+async fn a_variable_that_is_misspelt_is_named() {
+    let environment = [("LINGER_HOLD_MAX", "5"), ("LINGER_SERVICE_HOST", "10.0.0.1"), ("LINGER_PORT_3000_TCP", "x")];
+    let emulator = crate::emulator::Emulator::start_in(&environment).await;
+    let warned = async {
+        while emulator.log().is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), warned).await.expect("a line");
+    let said: Vec<_> = emulator.log().into_iter().map(|line| line["variable"].clone()).collect();
+    assert_eq!(said, ["LINGER_HOLD_MAX"]);
+}
+
+#[tokio::test]
 async fn an_origin_is_matched_however_it_was_written() {
     for written in ["https://example.com:443", "HTTPS://EXAMPLE.com", "https://example.com:"] {
         let emulator = crate::emulator::Emulator::start(&["--allowed-origin", written]).await;

@@ -153,6 +153,22 @@ impl Flags {
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 
+    /// Variables of the environment that look like settings and are none: misspelt, most likely. Those that Kubernetes
+    /// sets for a service called linger are not meant.
+    pub(crate) fn unknown_variables() -> Vec<String> {
+        let command = Self::command();
+        let known = |name: &str| {
+            limits::Limits::VARIABLES.contains(&name)
+                || command.get_arguments().any(|arg| arg.get_env().is_some_and(|env| env == name))
+        };
+        let others = |name: &str| {
+            let rest = name.strip_prefix("LINGER_");
+            rest.is_none_or(|rest| ["SERVICE_", "PORT_", "TEST_"].iter().any(|other| rest.starts_with(other)))
+        };
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        names.filter(|name| !known(name) && !others(name)).collect()
+    }
+
     /// What each address may do.
     pub(crate) fn allowed(&self) -> Allowed {
         Allowed {

@@ -64,6 +64,9 @@ enum Failure {
 fn main() -> ExitCode {
     let flags = Flags::read();
     let log = Log::start(flags.log_format.into(), io::stderr());
+    for variable in Flags::unknown_variables() {
+        tracing::warn!(variable, "no such setting");
+    }
     let ended = run(&flags, &log);
     log.flush(LAST_LINES_MAX);
     match ended {

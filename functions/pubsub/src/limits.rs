@@ -120,21 +120,33 @@ pub enum InvalidSetting {
 }
 
 impl Limits {
+    /// The variables that say otherwise.
+    pub const VARIABLES: [&str; 7] = [
+        "LINGER_CHANNEL_MESSAGES_MAX",
+        "LINGER_CHANNEL_BYTES_MAX",
+        "LINGER_BYTES_MAX",
+        "LINGER_CHANNELS_MAX",
+        "LINGER_KEYS_MAX",
+        "LINGER_HOLDS_MAX",
+        "LINGER_FOLLOWERS_MAX",
+    ];
+
     /// The defaults, with what the environment says instead. `lookup` gives a variable's value.
     ///
     /// # Errors
     /// [`InvalidSetting::Maximum`] when a variable is set to something else than a positive whole number.
     pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, InvalidSetting> {
         let mut limits = Self::default();
-        for (name, maximum) in [
-            ("LINGER_CHANNEL_MESSAGES_MAX", &mut limits.channel_messages_max),
-            ("LINGER_CHANNEL_BYTES_MAX", &mut limits.channel_bytes_max),
-            ("LINGER_BYTES_MAX", &mut limits.bytes_max),
-            ("LINGER_CHANNELS_MAX", &mut limits.channels_max),
-            ("LINGER_KEYS_MAX", &mut limits.keys_max),
-            ("LINGER_HOLDS_MAX", &mut limits.holds_max),
-            ("LINGER_FOLLOWERS_MAX", &mut limits.followers_max),
-        ] {
+        let maxima = [
+            &mut limits.channel_messages_max,
+            &mut limits.channel_bytes_max,
+            &mut limits.bytes_max,
+            &mut limits.channels_max,
+            &mut limits.keys_max,
+            &mut limits.holds_max,
+            &mut limits.followers_max,
+        ];
+        for (name, maximum) in Self::VARIABLES.into_iter().zip(maxima) {
             let Some(value) = lookup(name) else { continue };
             *maximum = match value.parse::<u32>() {
                 Ok(number) if number > 0 => number as usize,
