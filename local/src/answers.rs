@@ -13,6 +13,7 @@ use http::{
     HeaderMap, HeaderValue,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY},
 };
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use pubsub::api::{self, Code, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -72,8 +73,11 @@ impl Answers {
         Self { room, under_way: Mutex::default(), compressed: Mutex::default() }
     }
 
-    /// Compresses an answer where that is asked for, and refuses it when too many large ones are under way.
-    pub(crate) async fn send(&self, asked: &HeaderMap, response: Response) -> Response {
+    /// Compresses an answer where gzip is taken, and refuses it when too many large ones are under way.
+    pub(crate) async fn send(&self, gzip: bool, response: Response) -> Response {
+        if response.body().size_hint().upper().is_some_and(|upper| upper <= COMPRESSED_BYTES_MIN as u64) {
+            return response;
+        }
         let (mut parts, body) = response.into_parts();
         // All bodies are of one piece, so this neither waits nor copies.
         let Ok(body) = body.collect().await else {
@@ -82,7 +86,7 @@ impl Answers {
         let mut bytes = body.to_bytes();
         if bytes.len() > COMPRESSED_BYTES_MIN && is_text(&parts.headers) {
             parts.headers.append(VARY, HeaderValue::from_static("accept-encoding"));
-            if takes_gzip(asked) {
+            if gzip {
                 bytes = self.gzip(&bytes);
                 parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 parts.headers.remove(CONTENT_LENGTH);
@@ -155,7 +159,7 @@ fn is_text(headers: &HeaderMap) -> bool {
 }
 
 /// Whether gzip is named, or anything is taken, and not with the weight 0.
-fn takes_gzip(asked: &HeaderMap) -> bool {
+pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
     let values = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let weights = values.flat_map(|value| value.split(',')).map(|coding| {
         let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
@@ -192,7 +196,7 @@ mod tests {
     }
 
     async fn sent(answers: &Answers, encodings: &str, bytes: &Bytes) -> Response {
-        answers.send(&asking(encodings), answer(bytes)).await
+        answers.send(takes_gzip(&asking(encodings)), answer(bytes)).await
     }
 
     #[tokio::test]

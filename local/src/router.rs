@@ -22,7 +22,7 @@ use tower_http::cors::CorsLayer;
 
 use crate::{
     addresses::Addresses,
-    answers::{Answers, refuse},
+    answers::{Answers, refuse, takes_gzip},
     client::{Ends, Proxies},
     hosts::Hosts,
     metrics::{self, Metrics},
@@ -109,9 +109,9 @@ async fn let_in(State(gate): State<Arc<Gate>>, mut request: Request, next: Next)
 }
 
 async fn send(State(answers): State<Arc<Answers>>, request: Request, next: Next) -> Response {
-    let asked = request.headers().clone();
+    let gzip = takes_gzip(request.headers());
     let response = next.run(request).await;
-    answers.send(&asked, response).await
+    answers.send(gzip, response).await
 }
 
 impl Gate {
