@@ -1,12 +1,16 @@
 //! Which path leads where, and what happens on the way.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    middleware::{Next, from_fn, from_fn_with_state},
+    middleware::{Next, from_fn_with_state},
     response::Response,
     routing::{any, get},
 };
@@ -28,7 +32,7 @@ use crate::{
     metrics::{self, Metrics},
     observe::{REQUEST_ID, observe},
     page::Page,
-    unread::read_the_rest,
+    unread::lend,
 };
 
 /// The document of the API, for programs.
@@ -41,19 +45,16 @@ pub(crate) struct Gate {
     pub(crate) addresses: Arc<Addresses>,
     /// The store that knows which channels are new, if it counts them.
     pub(crate) memory: Option<Arc<Memory>>,
+    pub(crate) answers: Answers,
 }
 
 /// The API, the page, and what is for whoever runs it.
 pub(crate) fn router(api: Api, page: Page, gate: Gate, metrics: Arc<Metrics>, origins: &[HeaderValue]) -> Router {
     let gate = Arc::new(gate);
     let endpoints = Router::new()
-        .route("/pub", any(async |State(api): State<Arc<Api>>, request| api.publish(request).await.map(Body::from)))
-        .route(
-            "/sub",
-            any(async |State(api): State<Arc<Api>>, request| api.subscribe(request, None).await.map(Body::from)),
-        )
-        .layer(from_fn_with_state(Arc::clone(&gate), let_in))
-        .with_state(Arc::new(api));
+        .route("/pub", any(async |State((gate, api)): State<Endpoints>, request| publish(&gate, &api, request).await))
+        .route("/sub", any(async |State((gate, api)): State<Endpoints>, request| subscribe(&gate, &api, request).await))
+        .with_state((Arc::clone(&gate), Arc::new(api)));
     let operations = Router::new()
         .route("/healthz", get(([(CONTENT_TYPE, "application/json")], r#"{"status":"ok"}"#)))
         .route("/openapi.yaml", get(([(CONTENT_TYPE, "application/yaml"), (CACHE_CONTROL, "no-cache")], OPENAPI)))
@@ -66,58 +67,61 @@ pub(crate) fn router(api: Api, page: Page, gate: Gate, metrics: Arc<Metrics>, or
     let files = Router::new()
         .fallback(async |State(page): State<Arc<Page>>, request| page.answer(request).await)
         .with_state(Arc::new(page));
-    let mut router = files
-        .merge(endpoints)
-        .merge(operations)
-        .layer(from_fn_with_state(gate, check_host))
-        .layer(from_fn_with_state(Arc::new(Answers::new()), send))
-        .layer(from_fn(read_the_rest));
+    let mut router = files.merge(endpoints).merge(operations).layer(from_fn_with_state(gate, around));
     if !origins.is_empty() {
         router = router.layer(cors(origins));
     }
     router.layer(from_fn_with_state(metrics, observe))
 }
 
-async fn check_host(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    match gate.hosts.check(&request) {
+/// What is done for each request: one layer, since each costs every request a microsecond or two.
+async fn around(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let gzip = takes_gzip(request.headers());
+    let (request, rest) = lend(request);
+    let response = match gate.hosts.check(&request) {
         Ok(()) => next.run(request).await,
+        Err(problem) => {
+            drop(request);
+            refuse(problem)
+        }
+    };
+    let mut response = gate.answers.send(gzip, response).await;
+    rest.read(&mut response).await;
+    response
+}
+
+type Endpoints = (Arc<Gate>, Arc<Api>);
+
+/// Counts what an address publishes, before anything is done for it.
+async fn publish(gate: &Arc<Gate>, api: &Api, mut request: Request) -> Response {
+    let client = gate.client(&request);
+    if request.method() == Method::POST
+        && let Err(problem) = gate.addresses.publish(client)
+    {
+        return refuse(problem);
+    }
+    let own = Arc::clone(gate);
+    let admission = Admission(Arc::new(move |channel| {
+        let new = own.memory.as_ref().is_some_and(|memory| !memory.knows(channel));
+        if new { own.addresses.begin_channel(client) } else { Ok(()) }
+    }));
+    request.extensions_mut().insert(admission);
+    api.publish(request).await.map(Body::from)
+}
+
+/// Counts the polls of an address.
+async fn subscribe(gate: &Gate, api: &Api, request: Request) -> Response {
+    match gate.addresses.hold(gate.client(&request)) {
+        Ok(_counted) => api.subscribe(request, None).await.map(Body::from),
         Err(problem) => refuse(problem),
     }
 }
 
-/// Counts what an address does, before anything is done for it.
-async fn let_in(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
-    let Some(client) = gate.client(&request) else {
-        return refuse(Problem::internal());
-    };
-    let counted = match *request.method() {
-        Method::POST => gate.addresses.publish(client).map(|()| None),
-        Method::GET => gate.addresses.hold(client),
-        _ => Ok(None),
-    };
-    let _counted = match counted {
-        Ok(counted) => counted,
-        Err(problem) => return refuse(problem),
-    };
-    let addresses = Arc::clone(&gate);
-    let admission = Admission(Arc::new(move |channel| {
-        let new = addresses.memory.as_ref().is_some_and(|memory| !memory.knows(channel));
-        if new { addresses.addresses.begin_channel(client) } else { Ok(()) }
-    }));
-    request.extensions_mut().insert(admission);
-    next.run(request).await
-}
-
-async fn send(State(answers): State<Arc<Answers>>, request: Request, next: Next) -> Response {
-    let gzip = takes_gzip(request.headers());
-    let response = next.run(request).await;
-    answers.send(gzip, response).await
-}
-
 impl Gate {
-    fn client(&self, request: &Request) -> Option<IpAddr> {
-        let ends: &Ends = request.extensions().get()?;
-        Some(self.proxies.client(ends.client, request.headers()))
+    /// Whom a request comes from. A connection says so of each of its requests.
+    fn client(&self, request: &Request) -> IpAddr {
+        let peer = request.extensions().get().map_or(Ipv4Addr::UNSPECIFIED.into(), |ends: &Ends| ends.client);
+        self.proxies.client(peer, request.headers())
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{body::Body, extract::Request, middleware::Next, response::Response};
+use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use http::{
     HeaderValue, StatusCode,
@@ -22,31 +22,40 @@ use tokio::time::timeout;
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// Where a body goes that is dropped before its end.
-type Rest = Arc<Mutex<Option<Body>>>;
+type Place = Arc<Mutex<Option<Body>>>;
+
+/// What may be left of a request's body when it is answered.
+pub(crate) struct Rest {
+    place: Option<Place>,
+    /// Who waits to be told to go on has not sent it, and should not.
+    waits: bool,
+}
 
 struct Lent {
     body: Option<Body>,
-    rest: Rest,
+    rest: Place,
 }
 
-/// Answers; then reads what is left of the body, or says that the connection ends with this answer.
-pub(crate) async fn read_the_rest(request: Request, next: Next) -> Response {
+/// A request whose body comes back when it is not read to its end.
+pub(crate) fn lend(request: Request) -> (Request, Rest) {
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return (request, Rest { place: None, waits: false });
     }
-    let rest = Rest::default();
-    // Who waits to be told to go on has not sent it, and should not.
-    let waits = request.headers().contains_key(EXPECT);
-    let request = request.map(|body| Body::new(Lent { body: Some(body), rest: Arc::clone(&rest) }));
-    let mut response = next.run(request).await;
-    let unread = rest.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(unread) = unread {
+    let (place, waits) = (Place::default(), request.headers().contains_key(EXPECT));
+    let rest = Arc::clone(&place);
+    (request.map(|body| Body::new(Lent { body: Some(body), rest })), Rest { place: Some(place), waits })
+}
+
+impl Rest {
+    /// Reads what is left of the body, or says in the answer that the connection ends with it.
+    pub(crate) async fn read(self, response: &mut Response) {
+        let unread = self.place.and_then(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let Some(unread) = unread else { return };
         let slow = response.status() == StatusCode::REQUEST_TIMEOUT;
-        if waits || slow || !timeout(DRAIN_MAX, drain(unread)).await.unwrap_or(false) {
+        if self.waits || slow || !timeout(DRAIN_MAX, drain(unread)).await.unwrap_or(false) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
-    response
 }
 
 /// Whether the body came to its end.
