@@ -3,7 +3,7 @@
 //! A line that begins with `$ ` is a command, the lines up to the next one its output. A command that does not end soon
 //! waits for one of those that follow. Ids, times and what else is new each time stand for any such.
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, fs, process::Stdio, time::Duration};
 
 use crate::emulator::{Emulator, ROOT};
 use regex::Regex;
@@ -108,6 +108,24 @@ fn the_operations_document_lists_every_flag_and_maximum() {
         }
     }
     assert!(count >= 13, "{count}");
+}
+
+#[test]
+fn the_code_and_both_documents_name_the_same_codes() {
+    let read = |file: &str| fs::read_to_string(ROOT.join(file)).unwrap();
+    let names = |pattern: &str, text: &str| -> BTreeSet<String> {
+        let found = Regex::new(pattern).unwrap();
+        found.captures_iter(text).map(|captures| captures[1].to_owned()).collect()
+    };
+    let code = names(r#"\(S::\w+, "(\w+)","#, &read("functions/pubsub/src/api/problem.rs"));
+    let prose = read("docs/API.md");
+    let table = prose.split("| status | codes |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let document = read("docs/openapi.yaml");
+    let enums: Vec<_> = names(r"code: \{enum: \[([^\]]*)\]", &document).into_iter().collect();
+    assert!(code.len() > 30, "{code:?}");
+    let table = Regex::new(r"\([^)]*\)").unwrap().replace_all(table, "");
+    assert_eq!(names(r"`([a-z_]+)`", &table), code);
+    assert_eq!(names(r"(\w+)", &enums.join(" ")), code);
 }
 
 #[test]

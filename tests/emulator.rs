@@ -20,8 +20,11 @@ pub(crate) static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     tests.parent().expect("tests/ is in the project").to_owned()
 });
 
-/// The binary, built when the first test asks for it: the one that `cargo run` starts.
+/// The binary, built when the first test asks for it: the one that `cargo run` starts, or the one in `LINGER_BINARY`.
 pub(crate) static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    if let Some(binary) = env::var_os("LINGER_BINARY") {
+        return ROOT.join(binary);
+    }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let features: &[&str] = if cfg!(feature = "dynamodb") { &["--features", "local/dynamodb"] } else { &[] };
     let build = ["build", "--quiet", "--bin", "linger"].iter().chain(features);
@@ -52,6 +55,11 @@ impl Emulator {
         Self::start_with(&["--port", "0"], &[], environment).await
     }
 
+    /// Starts one that writes no log, with something in its environment.
+    pub(crate) async fn start_quiet(environment: &[(&str, &str)]) -> Self {
+        Self::start_with(&["--port", "0"], &["--log-format", "off"], environment).await
+    }
+
     async fn start_with(port: &[&str], arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         static STARTED: Mutex<u32> = Mutex::new(0);
         let number = {
@@ -60,9 +68,10 @@ impl Emulator {
             *started
         };
         let log = env::temp_dir().join(format!("linger-{}-{number}.log", std::process::id()));
+        let json = !arguments.contains(&"--log-format");
         let mut child = command()
             .args(port)
-            .args(["--log-format", "json"])
+            .args(if json { &["--log-format", "json"][..] } else { &[] })
             .args(arguments)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
@@ -89,7 +98,8 @@ impl Emulator {
         format!("{}{path_and_query}", self.base)
     }
 
-    fn pid(&self) -> u32 {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 

@@ -1,6 +1,6 @@
 //! The functions' own binaries, as `sam build` makes them, under a runtime API.
 
-use std::{sync::Arc, time::Duration};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method};
 use pubsub::clock;
@@ -201,8 +201,7 @@ async fn a_subscriber_frozen_between_two_holds_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_without_its_table_does_not_start() {
-    let output =
-        command("Publish").env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1").stdout(std::process::Stdio::piped()).output();
+    let output = command("Publish").env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1").stdout(Stdio::piped()).output();
     let output = timeout(Duration::from_secs(5), output).await.expect("it ends").unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("LINGER_TABLE is not set"));
@@ -217,5 +216,54 @@ fn the_binaries_are_small_and_need_no_newer_system_than_lambdas() {
         let text = String::from_utf8_lossy(&binary);
         let newest = needed.captures_iter(&text).filter_map(|version| version[1].parse::<u32>().ok()).max();
         assert!(newest.is_some_and(|newest| newest <= 34), "{name} needs GLIBC 2.{newest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_with_an_odd_part_is_a_400_and_no_panic() {
+    let table = new_table().await;
+    let subscribe = Function::start("Subscribe", &settings(&local::ENDPOINT, &table)).await;
+    let rest = json!({
+        "resource": "/sub", "path": "/sub", "httpMethod": "GET", "headers": {"Host": "api.example"},
+        "multiValueHeaders": {"Host": ["api.example"]}, "queryStringParameters": {"wait": "0"},
+        "multiValueQueryStringParameters": {"wait": ["0"]}, "pathParameters": null, "stageVariables": null,
+        "requestContext": {
+            "stage": "prod", "httpMethod": "GET", "path": "/prod/sub", "requestId": "r", "domainName": "api.example"
+        },
+        "body": null, "isBase64Encoded": false
+    });
+    assert_eq!(said(subscribe.invoke(rest.clone()).await).0, 200);
+    for (place, value) in [
+        ("/requestContext/domainName", json!("a b")),
+        ("/requestContext/domainName", json!("[")),
+        ("/requestContext/stage", json!("s".repeat(70_000))),
+        ("/headers", json!({"Host": "a.example", "host": "b.example"})),
+        ("/multiValueHeaders", json!({"Host": ["a.example", "b.example"]})),
+        ("/multiValueQueryStringParameters", json!({"wait": []})),
+        ("/queryStringParameters", json!({"wait": "0".repeat(70_000)})),
+        ("/path", json!("/".repeat(70_000))),
+    ] {
+        let mut event = rest.clone();
+        *event.pointer_mut(place).unwrap() = value;
+        let (status, problem) = said(subscribe.invoke(event).await);
+        assert_eq!((status, &problem["code"]), (400, &json!("malformed_query")), "{place}");
+    }
+    assert_eq!(said(subscribe.invoke(get("wait=0")).await).0, 200, "and it goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_can_not_be_written_costs_a_function_no_answer() {
+    let table = new_table().await;
+    let (gone, broken) = std::io::pipe().unwrap();
+    drop(gone);
+    let (_unread, stalled) = std::io::pipe().unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for log in [Stdio::from(broken), Stdio::from(full), Stdio::from(stalled)] {
+        let mut subscribe = Function::start_logging("Subscribe", &settings(&local::ENDPOINT, &table), log).await;
+        for _ in 0..400 {
+            let answered = timeout(Duration::from_secs(10), subscribe.invoke(get("wait=0"))).await;
+            assert_eq!(said(answered.expect("it answers")).0, 200);
+        }
+        assert!(subscribe.runs());
     }
 }

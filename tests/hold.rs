@@ -97,12 +97,11 @@ fn bench() -> Bench {
 }
 
 fn bench_with(limits: Limits) -> Bench {
-    let holds_max = limits.holds_max;
     let clock = Clock::starting_at(1_000_000_000_000);
-    let memory = Mutex::new(Arc::new(Memory::new(clock.clone(), 86_400 * SECOND, limits)));
+    let memory = Mutex::new(Arc::new(Memory::new(clock.clone(), 86_400 * SECOND, limits.clone())));
     let store = Counted { memory, reads: 0.into(), tails: 0.into(), failing: 0.into() };
     let store = Arc::new(store);
-    let service = Arc::new(Service::new(Arc::clone(&store) as Arc<dyn Store>, clock.clone(), holds_max));
+    let service = Arc::new(Service::new(Arc::clone(&store) as Arc<dyn Store>, clock.clone(), &limits));
     Bench { service, store, clock, channel: Channel::default() }
 }
 
@@ -436,16 +435,56 @@ async fn closing_ends_holds_and_refuses_what_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_are_at_most_so_many_holds() {
+async fn there_are_at_most_so_many_holds_and_refusing_one_costs_nothing() {
     let bench = bench_with(Limits { holds_max: 2, ..Limits::default() });
     let id = bench.publish("one").await;
     let herd = bench.holds(2, Start::Latest).await;
-    assert_eq!(bench.hold(Start::Latest, ANY).await.unwrap_err(), Refusal::TooManyHolds(2));
-    let pending = bench.hold(Start::Earliest, ANY).await.unwrap();
-    assert_eq!(texts(&pending), ["one"], "what needs no hold is answered");
+    bench.reads();
+    let other = Channel::parse("other").unwrap();
+    for start in [Start::Earliest, Start::Latest, Start::After(id), Start::After(Cursor::new(5, 5))] {
+        assert_eq!(bench.hold(start, ANY).await.unwrap_err(), Refusal::TooManyHolds(2));
+        let elsewhere = bench.service.subscribe(&other, start, Wanted::Message, clock::now() + SECOND).await;
+        assert_eq!(elsewhere.unwrap_err(), Refusal::TooManyHolds(2));
+    }
+    assert_eq!((bench.reads(), bench.stats().followers), (0, 1));
+    let pending = bench.service.subscribe(&bench.channel, Start::Earliest, ANY, clock::now()).await.unwrap();
+    assert_eq!(texts(&pending), ["one"], "who only looks needs no hold");
     herd[0].abort();
     settle().await;
     let held = bench.holds(1, Start::After(id)).await.remove(0);
     bench.publish("two").await;
     assert_eq!(texts(&held.await.unwrap().unwrap()), ["two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_at_most_so_many_followers_and_refusing_one_costs_nothing() {
+    let bench = bench_with(Limits { followers_max: 1, ..Limits::default() });
+    let herd = bench.holds(1, Start::Latest).await;
+    bench.reads();
+    let other = Channel::parse("other").unwrap();
+    let elsewhere = async || bench.service.subscribe(&other, Start::Latest, ANY, clock::now() + SECOND).await;
+    assert_eq!(elsewhere().await.unwrap_err(), Refusal::TooManyFollowers(1));
+    assert_eq!((bench.reads(), bench.stats()), (0, Stats { holds: 1, followers: 1, ..bench.stats() }));
+    let _shares = bench.holds(10, Start::Latest).await;
+    assert_eq!(bench.stats().holds, 11, "a channel that is followed has room for all");
+    drop((herd, _shares));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_does_not_keep_what_it_said_last() {
+    let bench = bench();
+    let _held = bench.holds(1, Start::Latest).await;
+    let bound = Wanted::Batch(Limit::MAX);
+    let held = tokio::spawn(bench.hold(Start::Latest, bound));
+    settle().await;
+    let id = bench.publish("large").await;
+    let batch = held.await.unwrap().unwrap();
+    let message = Arc::downgrade(&batch.messages()[0]);
+    drop(batch);
+    drop(_held);
+    let _stays = bench.holds(1, Start::After(id)).await;
+    sleep(3 * SECOND).await;
+    assert_eq!(message.strong_count(), 1, "only the log has it");
+    let behind = bench.hold(Start::Earliest, ANY).await.unwrap();
+    assert_eq!(texts(&behind), ["large"]);
 }

@@ -1,17 +1,18 @@
 //! The tests that see linger from outside: one binary, so that it is linked once.
-#![cfg_attr(feature = "dynamodb", expect(clippy::print_stdout, reason = "a measurement says what it measured"))]
 #![expect(
+    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test that can't go on says so"
+    reason = "a test that can't go on says so, and a measurement says what it measured"
 )]
 
 #[cfg(feature = "dynamodb")]
 mod adversary;
 mod architecture;
 mod client;
+mod connections;
 mod crowd;
 mod deploy;
 mod docs;
@@ -20,13 +21,17 @@ mod emulator;
 mod functions;
 mod garbage;
 mod hold;
+mod hostile;
 mod log;
 mod process;
 #[cfg(feature = "dynamodb")]
 mod proxy;
 #[cfg(feature = "dynamodb")]
 mod runtime;
+mod soak;
 mod stores;
+mod strangers;
+mod surroundings;
 #[cfg(feature = "dynamodb")]
 mod table;
 mod wire;

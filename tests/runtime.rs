@@ -62,6 +62,11 @@ type Reply = Response<Full<Bytes>>;
 impl Function {
     /// Starts the binary that `sam build` made, such as `Publish`.
     pub(crate) async fn start(name: &str, settings: &Settings<'_>) -> Self {
+        Self::start_logging(name, settings, Stdio::null()).await
+    }
+
+    /// Starts one whose log goes there.
+    pub(crate) async fn start_logging(name: &str, settings: &Settings<'_>, log: Stdio) -> Self {
         let (invoke, invocations) = mpsc::unbounded_channel();
         let runtime = Arc::new(Runtime {
             deadline: settings.deadline,
@@ -77,6 +82,7 @@ impl Function {
             .env("AWS_ENDPOINT_URL_DYNAMODB", settings.endpoint)
             .env("LINGER_TABLE", settings.table)
             .envs(settings.environment.iter().copied())
+            .stdout(log)
             .spawn()
             .expect("the function starts");
         Self { process, runtime }

@@ -334,7 +334,7 @@ async fn an_idle_hold_reads_so_often() {
 }
 
 /// Publishes for ever, and checks that every refusal is a 503 in time that says when to come back.
-async fn publish_through_outages(client: Noting, number: usize, done: Arc<AtomicBool>) -> Vec<Publish> {
+pub(crate) async fn publish_through_outages(client: Noting, number: usize, done: Arc<AtomicBool>) -> Vec<Publish> {
     let mut publishes = Vec::new();
     let mut message = 0;
     while !done.load(Relaxed) {
@@ -402,7 +402,7 @@ async fn an_outage_loses_nothing_that_was_acknowledged() {
     let _ = std::fs::remove_dir_all(folder);
 }
 
-async fn read_through_outages(client: Noting) -> Chain {
+pub(crate) async fn read_through_outages(client: Noting) -> Chain {
     let mut chain = Chain { start: Begin::After(Cursor::ORIGIN), polls: vec![] };
     let mut query = "cursor=0-0".to_owned();
     loop {

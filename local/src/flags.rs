@@ -6,27 +6,31 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, ValueEnum};
-use http::{HeaderValue, Uri};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum, builder::Resettable};
+use http::HeaderValue;
+use ipnet::IpNet;
 use pubsub::limits;
+
+use crate::{addresses::Allowed, client::ProxyHeader, names};
 
 /// Publish/subscribe over plain HTTP long polling, on this machine.
 ///
-/// The maxima of the store are set by LINGER_…_MAX variables, which docs/OPERATIONS.md lists.
+/// The maxima of the store are set by LINGER_…_MAX variables, which docs/OPERATIONS.md lists. A variable that is empty is
+/// not set.
 #[derive(Debug, Parser)]
 #[command(name = "linger", version)]
 pub(crate) struct Flags {
     /// The name or address to listen on
-    #[arg(long, env = "LINGER_HOST", default_value = "127.0.0.1")]
+    #[arg(long, env = "LINGER_HOST", default_value = "127.0.0.1", value_parser = names::listener)]
     pub(crate) host: String,
 
     /// The port to listen on; 0 picks a free one
-    #[arg(long, env = "LINGER_PORT", default_value_t = 3000)]
+    #[arg(long, env = "LINGER_PORT", default_value = "3000", value_parser = names::port)]
     pub(crate) port: u16,
 
-    /// The folder of the page
-    #[arg(long, env = "LINGER_STATIC_DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../static"))]
-    pub(crate) static_dir: PathBuf,
+    /// The folder of a page of your own, instead of linger's
+    #[arg(long, env = "LINGER_STATIC_DIR")]
+    pub(crate) static_dir: Option<PathBuf>,
 
     /// How long messages are kept: 3s, 24h, or a number of seconds
     #[arg(long, env = "LINGER_RETENTION", default_value = "24h", value_parser = limits::duration)]
@@ -36,6 +40,11 @@ pub(crate) struct Flags {
     #[arg(long, env = "LINGER_WAIT_MAX", default_value = "25s", value_parser = limits::duration)]
     pub(crate) wait_max: Duration,
 
+    /// How long a connection stays open without a request. Longer than the 60 s of most balancers: whoever closes first
+    /// must be the balancer, since a request that it sends at that moment is lost
+    #[arg(long, env = "LINGER_KEEP_ALIVE", default_value = "75s", value_parser = limits::duration)]
+    pub(crate) keep_alive: Duration,
+
     /// An origin whose pages may use this server, such as `https://example.com`; can be given more than once, or in
     /// the environment with commas between
     #[arg(
@@ -43,9 +52,55 @@ pub(crate) struct Flags {
         env = "LINGER_ALLOWED_ORIGIN",
         value_name = "ORIGIN",
         value_delimiter = ',',
-        value_parser = origin
+        value_parser = names::origin
     )]
     pub(crate) allowed_origins: Vec<HeaderValue>,
+
+    /// A name that this server goes by, besides localhost and its addresses, such as `chat.example.com`, or
+    /// `.example.com` for all below it; can be given more than once
+    #[arg(
+        long = "allowed-host",
+        env = "LINGER_ALLOWED_HOST",
+        value_name = "HOST",
+        value_delimiter = ',',
+        value_parser = names::host
+    )]
+    pub(crate) allowed_hosts: Vec<String>,
+
+    /// A proxy that says whom its requests come from: an address, or a network such as 10.0.0.0/8; can be given more than
+    /// once
+    #[arg(
+        long = "trusted-proxy",
+        env = "LINGER_TRUSTED_PROXY",
+        value_name = "NETWORK",
+        value_delimiter = ',',
+        value_parser = names::network
+    )]
+    pub(crate) trusted_proxies: Vec<IpNet>,
+
+    /// Where trusted proxies say it
+    #[arg(long, env = "LINGER_PROXY_HEADER", value_enum, default_value_t = ProxyHeader::XForwardedFor)]
+    pub(crate) proxy_header: ProxyHeader,
+
+    /// Messages that one address may publish in a minute
+    #[arg(long, env = "LINGER_ADDRESS_PUBLISHES", default_value_t = 1200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) address_publishes: u32,
+
+    /// Channels that one address may begin in a minute
+    #[arg(long, env = "LINGER_ADDRESS_CHANNELS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) address_channels: u32,
+
+    /// Polls that one address may have at once
+    #[arg(long, env = "LINGER_ADDRESS_HOLDS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) address_holds: u32,
+
+    /// Connections that one address may have at once
+    #[arg(long, env = "LINGER_ADDRESS_CONNECTIONS", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) address_connections: u32,
+
+    /// Limits this machine's own processes like strangers
+    #[arg(long, env = "LINGER_LIMIT_LOOPBACK")]
+    pub(crate) limit_loopback: bool,
 
     /// Where messages are kept; DynamoDB is in builds with the feature `dynamodb`
     #[arg(long, env = "LINGER_STORE", value_enum, default_value_t = StoreKind::Memory)]
@@ -93,60 +148,56 @@ pub(crate) enum LogFormat {
     Off,
 }
 
-impl LogFormat {
-    /// Begins to write the process's log.
-    pub(crate) fn start(self) {
-        let lines =
-            tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).with_target(false);
-        match self {
-            Self::Text => lines.compact().init(),
-            Self::Json => lines.json().flatten_event(true).init(),
-            Self::Off => {}
+impl Flags {
+    /// Reads what was said, or ends the process with a word about it.
+    pub(crate) fn read() -> Self {
+        let command = Self::command().mut_args(|arg| {
+            let empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+            if arg.get_env().is_some_and(empty) { arg.env(Resettable::Reset) } else { arg }
+        });
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Variables of the environment that look like settings and are none: misspelt, most likely. Those that Kubernetes
+    /// sets for a service called linger are not meant.
+    pub(crate) fn unknown_variables() -> Vec<String> {
+        let command = Self::command();
+        let known = |name: &str| {
+            limits::Limits::VARIABLES.contains(&name)
+                || command.get_arguments().any(|arg| arg.get_env().is_some_and(|env| env == name))
+        };
+        let others = |name: &str| {
+            let rest = name.strip_prefix("LINGER_");
+            rest.is_none_or(|rest| ["SERVICE_", "PORT_", "TEST_"].iter().any(|other| rest.starts_with(other)))
+        };
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        names.filter(|name| !known(name) && !others(name)).collect()
+    }
+
+    /// What each address may do.
+    pub(crate) fn allowed(&self) -> Allowed {
+        Allowed {
+            publishes: self.address_publishes,
+            channels: self.address_channels,
+            holds: self.address_holds,
+            connections: self.address_connections,
+            loopback: self.limit_loopback,
         }
+    }
+
+    /// The names that this server goes by. On this machine alone that is also the one that it listens on.
+    pub(crate) fn allowed_names(&self, loopback: bool) -> Vec<String> {
+        let own = loopback.then(|| self.host.to_ascii_lowercase());
+        self.allowed_hosts.iter().cloned().chain(own).collect()
     }
 }
 
-/// Reads an origin as browsers send it: a scheme, a host, perhaps a port, and nothing else.
-fn origin(text: &str) -> Result<HeaderValue, String> {
-    let example =
-        "an origin is a scheme and a host, and a port if it is not the scheme's own, such as https://example.com";
-    let uri: Uri = text.parse().map_err(|_| example.to_owned())?;
-    let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-        return Err(example.to_owned());
-    };
-    let origin = format!("{scheme}://{authority}");
-    match text.strip_prefix(&origin) {
-        Some("") if !authority.as_str().contains('@') => {
-            HeaderValue::try_from(origin.to_ascii_lowercase()).map_err(|_| example.to_owned())
-        }
-        Some("/") => Err(format!("it ends with a slash; write {origin}")),
-        Some(path) if !path.is_empty() => Err(format!("it has a path, {path}; write {origin}")),
-        _ => Err(example.to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(text: &str) -> String {
-        origin(text).expect_err(text)
-    }
-
-    #[test]
-    fn an_origin_is_taken_as_browsers_send_it() {
-        for text in ["https://example.com", "http://localhost:8080", "http://[::1]:3000"] {
-            assert_eq!(origin(text), Ok(HeaderValue::from_static(text)));
-        }
-        assert_eq!(origin("https://Example.COM"), Ok(HeaderValue::from_static("https://example.com")));
-    }
-
-    #[test]
-    fn a_slash_or_a_path_is_pointed_out() {
-        assert_eq!(refused("https://example.com/"), "it ends with a slash; write https://example.com");
-        assert_eq!(refused("https://example.com/chat"), "it has a path, /chat; write https://example.com");
-        for text in ["example.com", "*", "", "https://", "https://ann@example.com", "null"] {
-            assert!(refused(text).starts_with("an origin is"), "{text}");
+impl From<LogFormat> for logging::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text { colours: io::stderr().is_terminal() },
+            LogFormat::Json => Self::Json,
+            LogFormat::Off => Self::Off,
         }
     }
 }

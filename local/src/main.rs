@@ -1,27 +1,43 @@
 //! The emulator: linger on one machine, in one process.
 
+mod addresses;
+mod answers;
+mod client;
 mod flags;
+mod hosts;
 mod metrics;
+mod names;
 mod observe;
+mod page;
 mod router;
 mod serve;
 mod store;
+mod stream;
+mod unread;
 
 use std::{
     io::{self, Write},
     process::ExitCode,
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
-use clap::Parser;
+use logging::Log;
 use pubsub::{
     api::Api,
     clock::Clock,
-    limits::{InvalidSetting, Limits},
+    limits::{self, InvalidSetting, Limits},
     service::Service,
 };
 
-use crate::{flags::Flags, metrics::Metrics, serve::Server};
+use crate::{
+    addresses::Addresses, answers::Answers, client::Proxies, flags::Flags, hosts::Hosts, metrics::Metrics, page::Page,
+    router::Gate, serve::Server, store::Opened,
+};
+
+/// When the process ends, log lines that nobody takes are given up after this.
+const LAST_LINES_MAX: Duration = Duration::from_millis(200);
 
 /// Why the emulator did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +45,7 @@ enum Failure {
     #[error(transparent)]
     Setting(#[from] InvalidSetting),
     #[error("there is no page at {0}: --static-dir must be a folder with index.html")]
-    Page(String),
+    Page(io::Error),
     #[error("can't listen on {address}: {error}")]
     Listen { address: String, error: io::Error },
     #[cfg(not(feature = "dynamodb"))]
@@ -49,9 +65,14 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
-    flags.log_format.start();
-    match run(&flags) {
+    let flags = Flags::read();
+    let log = Log::start(flags.log_format.into(), io::stderr());
+    for variable in Flags::unknown_variables() {
+        tracing::warn!(variable, "no such setting");
+    }
+    let ended = run(&flags, &log);
+    log.flush(LAST_LINES_MAX);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Nobody reads it where standard error is closed.
@@ -61,11 +82,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(flags: &Flags) -> Result<(), Failure> {
-    let limits = Limits::from_environment(|name| std::env::var(name).ok())?;
-    if !flags.static_dir.join("index.html").is_file() {
-        return Err(Failure::Page(flags.static_dir.display().to_string()));
-    }
+fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
+    let limits = Limits::from_environment(limits::variable)?;
+    let page = Page::new(flags.static_dir.clone()).map_err(Failure::Page)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     #[cfg(feature = "dynamodb")]
     if flags.begin_anew {
@@ -73,18 +92,37 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         writeln!(io::stdout(), "{count} channels begin anew in {}", flags.table)?;
         return Ok(());
     }
-    runtime.block_on(async {
-        let holds_max = limits.holds_max;
-        let (store, meter) = store::open(flags, limits).await?;
-        let service = Arc::new(Service::new(store, Clock::System, holds_max));
-        let api = Api::new(Arc::clone(&service), flags.wait_max);
-        let router = router::router(flags, api, Arc::new(Metrics::new(Arc::clone(&service), meter)));
-        let server = Server::bind(&flags.host, flags.port).await.map_err(|error| {
-            let address = format!("{}:{}", flags.host, flags.port);
-            Failure::Listen { address, error }
-        })?;
-        writeln!(io::stdout(), "linger is at http://{}", server.address()?)?;
-        server.run(router, || service.close()).await?;
-        Ok(())
-    })
+    let ended = runtime.block_on(serve(flags, log, limits, page));
+    // A thread that waits for the file system is not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(flags: &Flags, log: &Log, limits: Limits, page: Page) -> Result<(), Failure> {
+    let Opened { store, meter, memory } = store::open(flags, limits.clone()).await?;
+    let service = Arc::new(Service::new(store, Clock::System, &limits));
+    let api = Api::new(Arc::clone(&service), flags.wait_max);
+    let metrics = Arc::new(Metrics::new(Arc::clone(&service), log.clone(), meter));
+    let addresses = Arc::new(Addresses::new(flags.allowed()));
+    let proxies = Proxies { trusted: flags.trusted_proxies.clone(), header: flags.proxy_header };
+    let server = Server::bind(flags, Arc::clone(&addresses), proxies.clone()).await.map_err(|error| {
+        let address = format!("{}:{}", flags.host, flags.port);
+        Failure::Listen { address, error }
+    })?;
+    let address = server.address()?;
+    let loopback = address.ip().is_loopback();
+    let hosts = Hosts { allowed: flags.allowed_names(loopback), loopback };
+    let gate = Gate { hosts, proxies, addresses, memory, answers: Answers::new() };
+    let router = router::router(api, page, gate, metrics, &flags.allowed_origins);
+    say(format!("linger is at http://{address}"));
+    server.run(router, || service.close()).await?;
+    Ok(())
+}
+
+/// Says it to whoever started this, if anybody listens: nobody waits until it is read.
+fn say(line: String) {
+    let write = move || {
+        let _ = writeln!(io::stdout(), "{line}");
+    };
+    let _ = thread::Builder::new().spawn(write);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicU64};
 
+use logging::Log;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -12,6 +13,7 @@ use pubsub::{
     meter::{Meter, Usage},
     service::Service,
 };
+use tokio::runtime::Handle;
 
 /// How the text of `/metrics` is written.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -19,6 +21,7 @@ pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0
 /// What `/metrics` shows.
 pub(crate) struct Metrics {
     service: Arc<Service>,
+    log: Log,
     errors: Family<Error, Counter>,
     /// Of a store that costs.
     meter: Option<Arc<Meter>>,
@@ -35,9 +38,9 @@ struct Request {
 }
 
 impl Metrics {
-    pub(crate) fn new(service: Arc<Service>, meter: Option<Arc<Meter>>) -> Self {
+    pub(crate) fn new(service: Arc<Service>, log: Log, meter: Option<Arc<Meter>>) -> Self {
         let errors = Family::default();
-        Self { service, errors, meter }
+        Self { service, log, errors, meter }
     }
 
     /// What the store has used since this was last asked.
@@ -62,6 +65,7 @@ impl Metrics {
         };
         gauge("holds", "Polls held now", stats.holds);
         gauge("followers", "Channels followed now", stats.followers);
+        gauge("tasks", "Tasks of the runtime: connections, followers and a few more", alive_tasks());
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter: Counter = Counter::default();
             counter.inc_by(value);
@@ -69,6 +73,8 @@ impl Metrics {
         };
         counter("published", "Messages published, repeats not counted", stats.published);
         counter("delivered", "Messages in answers", stats.delivered);
+        counter("log_lines_lost", "Log lines that could not be written", self.log.lost());
+        counter("panics", "Faults of the program, each answered with 500", self.log.panics());
         registry.register("errors", "Problems answered", self.errors.clone());
         if let Some(meter) = &self.meter {
             let (requests, units) =
@@ -86,4 +92,8 @@ impl Metrics {
         let _ = text::encode(&mut written, &registry);
         written
     }
+}
+
+fn alive_tasks() -> usize {
+    Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks())
 }

@@ -22,12 +22,15 @@ use crate::metrics::Metrics;
 /// The header with which an answer names its request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What a log line has of a path, in characters.
+const PATH_CHARS_MAX: usize = 256;
+
 /// Gives a request its id, whatever id came with it, and logs it when it ends.
 pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let mut line = Line {
         id: request_id(),
         method: request.method().clone(),
-        path: request.uri().path().to_owned(),
+        path: shown(request.uri().path()),
         begun: clock::now(),
         status: None,
         report: Report::default(),
@@ -77,6 +80,11 @@ impl Drop for Line {
             if self.status.is_some() { "answered" } else { "client left" },
         );
     }
+}
+
+/// A path as a log line has it: no longer than any that leads somewhere.
+fn shown(path: &str) -> String {
+    path.chars().take(PATH_CHARS_MAX).collect()
 }
 
 /// Unlike any other of this process, and most likely of any other.

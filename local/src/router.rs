@@ -1,85 +1,128 @@
-//! Which path leads where.
+//! Which path leads where, and what happens on the way.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    middleware,
+    middleware::{Next, from_fn_with_state},
     response::Response,
-    routing::{MethodRouter, any, get},
+    routing::{any, get},
 };
 use http::{
-    HeaderName, HeaderValue, Method, StatusCode,
+    HeaderName, HeaderValue, Method,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
-use pubsub::api::{self, Api, Problem};
-use tower_http::{cors::CorsLayer, services::ServeDir, set_header::SetResponseHeaderLayer};
+use pubsub::{
+    api::{Admission, Api, Problem},
+    memory::Memory,
+};
+use tower_http::cors::CorsLayer;
 
 use crate::{
-    flags::Flags,
+    addresses::Addresses,
+    answers::{Answers, refuse, takes_gzip},
+    client::{Ends, Proxies},
+    hosts::Hosts,
     metrics::{self, Metrics},
     observe::{REQUEST_ID, observe},
+    page::Page,
+    unread::lend,
 };
 
+/// The document of the API, for programs.
+const OPENAPI: &str = include_str!("../../docs/openapi.yaml");
+
+/// Who is let in, to do what.
+pub(crate) struct Gate {
+    pub(crate) hosts: Hosts,
+    pub(crate) proxies: Proxies,
+    pub(crate) addresses: Arc<Addresses>,
+    /// The store that knows which channels are new, if it counts them.
+    pub(crate) memory: Option<Arc<Memory>>,
+    pub(crate) answers: Answers,
+}
+
 /// The API, the page, and what is for whoever runs it.
-pub(crate) fn router(flags: &Flags, api: Api, metrics: Arc<Metrics>) -> Router {
+pub(crate) fn router(api: Api, page: Page, gate: Gate, metrics: Arc<Metrics>, origins: &[HeaderValue]) -> Router {
+    let gate = Arc::new(gate);
     let endpoints = Router::new()
-        .route("/pub", any(async |State(api): State<Arc<Api>>, request| api.publish(request).await.map(Body::from)))
-        .route(
-            "/sub",
-            any(async |State(api): State<Arc<Api>>, request| api.subscribe(request, None).await.map(Body::from)),
-        )
-        .with_state(Arc::new(api));
+        .route("/pub", any(async |State((gate, api)): State<Endpoints>, request| publish(&gate, &api, request).await))
+        .route("/sub", any(async |State((gate, api)): State<Endpoints>, request| subscribe(&gate, &api, request).await))
+        .with_state((Arc::clone(&gate), Arc::new(api)));
     let operations = Router::new()
         .route("/healthz", get(([(CONTENT_TYPE, "application/json")], r#"{"status":"ok"}"#)))
+        .route("/openapi.yaml", get(([(CONTENT_TYPE, "application/yaml"), (CACHE_CONTROL, "no-cache")], OPENAPI)))
         .route(
             "/metrics",
             get(async |State(metrics): State<Arc<Metrics>>| ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics.text())),
         )
-        .method_not_allowed_fallback(not_allowed)
+        .method_not_allowed_fallback(async || refuse(Problem::method_not_allowed("GET, HEAD")))
         .with_state(Arc::clone(&metrics));
-    let files = ServeDir::new(&flags.static_dir).fallback(any(async || refuse(Problem::not_found())));
-    let no_cache = HeaderValue::from_static("no-cache");
-    let page = Router::new()
-        .fallback(async |State(files): State<Files>, request| file(files, request).await)
-        .layer(SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, no_cache))
-        .with_state(files);
-    let mut router = page.merge(endpoints).merge(operations);
-    if !flags.allowed_origins.is_empty() {
-        router = router.layer(cors(&flags.allowed_origins));
+    let files = Router::new()
+        .fallback(async |State(page): State<Arc<Page>>, request| page.answer(request).await)
+        .with_state(Arc::new(page));
+    let mut router = files.merge(endpoints).merge(operations).layer(from_fn_with_state(gate, around));
+    if !origins.is_empty() {
+        router = router.layer(cors(origins));
     }
-    router.layer(middleware::from_fn_with_state(metrics, observe))
+    router.layer(from_fn_with_state(metrics, observe))
 }
 
-/// The page's folder; what is not in it is answered as a problem.
-type Files = ServeDir<MethodRouter>;
-
-async fn file(mut files: Files, mut request: Request) -> Response {
-    // What is not there is not found, whatever was to be done with it.
-    let reads = [Method::GET, Method::HEAD].contains(request.method());
-    if !reads {
-        *request.method_mut() = Method::GET;
-    }
-    match files.try_call(request).await {
-        Ok(response) if !reads && response.status() != StatusCode::NOT_FOUND => not_allowed().await,
-        Ok(response) => response.map(Body::new),
-        // A name so long that no file can have it.
-        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => refuse(Problem::not_found()),
-        Err(error) => {
-            tracing::error!(%error, "a file can't be read");
-            refuse(Problem::internal())
+/// What is done for each request: one layer, since each costs every request a microsecond or two.
+async fn around(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let gzip = takes_gzip(request.headers());
+    let (request, rest) = lend(request);
+    let response = match gate.hosts.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => {
+            drop(request);
+            refuse(problem)
         }
+    };
+    let mut response = gate.answers.send(gzip, response).await;
+    rest.read(&mut response).await;
+    response
+}
+
+type Endpoints = (Arc<Gate>, Arc<Api>);
+
+/// Counts what an address publishes, before anything is done for it.
+async fn publish(gate: &Arc<Gate>, api: &Api, mut request: Request) -> Response {
+    let client = gate.client(&request);
+    if request.method() == Method::POST
+        && let Err(problem) = gate.addresses.publish(client)
+    {
+        return refuse(problem);
+    }
+    let own = Arc::clone(gate);
+    let admission = Admission(Arc::new(move |channel| {
+        let new = own.memory.as_ref().is_some_and(|memory| !memory.knows(channel));
+        if new { own.addresses.begin_channel(client) } else { Ok(()) }
+    }));
+    request.extensions_mut().insert(admission);
+    api.publish(request).await.map(Body::from)
+}
+
+/// Counts the polls of an address.
+async fn subscribe(gate: &Gate, api: &Api, request: Request) -> Response {
+    match gate.addresses.hold(gate.client(&request)) {
+        Ok(_counted) => api.subscribe(request, None).await.map(Body::from),
+        Err(problem) => refuse(problem),
     }
 }
 
-async fn not_allowed() -> Response {
-    refuse(Problem::method_not_allowed("GET, HEAD"))
-}
-
-fn refuse(problem: Problem) -> Response {
-    api::refuse(problem).map(Body::from)
+impl Gate {
+    /// Whom a request comes from. A connection says so of each of its requests.
+    fn client(&self, request: &Request) -> IpAddr {
+        let peer = request.extensions().get().map_or(Ipv4Addr::UNSPECIFIED.into(), |ends: &Ends| ends.client);
+        self.proxies.client(peer, request.headers())
+    }
 }
 
 /// Lets pages of these origins use the API. Publishing a form needs no preflight; JSON, or a key in the header, does.

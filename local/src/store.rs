@@ -9,10 +9,22 @@ use crate::{
     flags::{Flags, StoreKind},
 };
 
-/// Makes the store. One over a table has a meter.
-pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<(Arc<dyn Store>, Option<Arc<Meter>>), Failure> {
+/// A store.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn Store>,
+    /// Of one over a table.
+    pub(crate) meter: Option<Arc<Meter>>,
+    /// Itself once more, if it is in memory.
+    pub(crate) memory: Option<Arc<Memory>>,
+}
+
+/// Makes the store.
+pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<Opened, Failure> {
     match flags.store {
-        StoreKind::Memory => Ok((Arc::new(Memory::new(Clock::System, flags.retention, limits)), None)),
+        StoreKind::Memory => {
+            let memory = Arc::new(Memory::new(Clock::System, flags.retention, limits));
+            Ok(Opened { store: Arc::clone(&memory) as Arc<dyn Store>, meter: None, memory: Some(memory) })
+        }
         #[cfg(not(feature = "dynamodb"))]
         StoreKind::Dynamodb => Err(Failure::NoDynamoDb),
         #[cfg(feature = "dynamodb")]
@@ -22,7 +34,8 @@ pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<(Arc<dyn Store
             if flags.create_table {
                 client.create_table().await.map_err(Failure::Table)?;
             }
-            Ok((Arc::new(dynamodb::DynamoDb::new(client, Clock::System, flags.retention)), Some(meter)))
+            let store = Arc::new(dynamodb::DynamoDb::new(client, Clock::System, flags.retention));
+            Ok(Opened { store, meter: Some(meter), memory: None })
         }
     }
 }
@@ -30,7 +43,7 @@ pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<(Arc<dyn Store
 /// The table that the flags name.
 #[cfg(feature = "dynamodb")]
 fn table(flags: &Flags, meter: &Arc<Meter>) -> Result<dynamodb::Client, Failure> {
-    let lookup = |name: &str| std::env::var(name).ok();
+    let lookup = pubsub::limits::variable;
     let settings = dynamodb::Settings::from_environment(flags.table.clone(), flags.endpoint_url.clone(), lookup);
     Ok(dynamodb::Client::new(settings.map_err(Failure::Credentials)?, Arc::clone(meter)))
 }

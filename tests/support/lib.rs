@@ -3,4 +3,5 @@
 
 pub mod checker;
 pub mod local;
+pub mod random;
 pub mod suite;

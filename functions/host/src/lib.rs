@@ -5,7 +5,7 @@
 
 mod event;
 
-use std::{convert::Infallible, env, panic::AssertUnwindSafe, process::ExitCode, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, panic::AssertUnwindSafe, process::ExitCode, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dynamodb::{Client, DynamoDb, Roots, Settings};
@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Response, header::X_CONTENT_TYPE_OPTIONS};
 use lambda_http::{Adapter, Body, Request, Service};
 use lambda_runtime::{LambdaEvent, service_fn};
+use logging::{Format, Log};
 use pubsub::{
     api::{self, Api, Code, Problem, Report},
     clock::{self, Clock, millis},
@@ -21,13 +22,20 @@ use pubsub::{
     service::Service as Pubsub,
 };
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// An answer must be on its way so long before the invocation's deadline.
 const DEADLINE_MARGIN_MS: u64 = 500;
 
 /// No function runs for longer, so a deadline further away is none.
 const DEADLINE_MAX_MS: u64 = 15 * 60 * 1000;
+
+/// An answer waits for its log line no longer than this, and a line is written within microseconds.
+const LINES_WAIT_MAX: Duration = Duration::from_millis(10);
+const LINES_LOOK: Duration = Duration::from_millis(1);
+
+/// A function that can't run has this long to say why.
+const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
 /// Which half of the API a function is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,23 +62,25 @@ enum Failure {
 /// Answers invocations until the process is ended.
 #[must_use]
 pub fn run(half: Half) -> ExitCode {
-    tracing_subscriber::fmt().json().flatten_event(true).with_target(false).with_ansi(false).init();
-    match start(half) {
+    let log = Log::start(Format::Json, io::stdout());
+    let ended = start(half, &log);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tracing::error!(%failure, "the function can't run");
+            log.flush(LAST_LINES_MAX);
             ExitCode::FAILURE
         }
     }
 }
 
 /// Builds everything that can be built before the first invocation.
-fn start(half: Half) -> Result<(), Failure> {
-    let lookup = |name: &str| env::var(name).ok();
+fn start(half: Half, log: &Log) -> Result<(), Failure> {
+    let lookup = limits::variable;
     let table = lookup("LINGER_TABLE").ok_or(Failure::Unset("LINGER_TABLE"))?;
     let retention = lookup("LINGER_RETENTION").map(|text| limits::duration(&text)).transpose();
     let retention = retention.map_err(Failure::Retention)?.unwrap_or(limits::RETENTION);
-    let holds_max = Limits::from_environment(lookup)?.holds_max;
+    let limits = Limits::from_environment(lookup)?;
     let mut settings = Settings::from_environment(table, None, lookup).map_err(Failure::Unset)?;
     if settings.endpoint_url.is_none() {
         settings.roots = Roots::Amazon;
@@ -80,12 +90,13 @@ fn start(half: Half) -> Result<(), Failure> {
     runtime.map_err(|error| failed(&error))?.block_on(async {
         let meter = Arc::new(Meter::default());
         let store = DynamoDb::new(Client::new(settings, Arc::clone(&meter)), Clock::System, retention);
-        let service = Arc::new(Pubsub::new(Arc::new(store), Clock::System, holds_max));
+        let service = Arc::new(Pubsub::new(Arc::new(store), Clock::System, &limits));
         let host = Arc::new(Host {
             half,
             api: Api::new(service, limits::WAIT_MAX),
             meter,
-            panics_at: env::var("LINGER_TEST_PANIC").ok(),
+            log: log.clone(),
+            panics_at: lookup("LINGER_TEST_PANIC"),
         });
         let invoke = service_fn(move |event| invoke(Arc::clone(&host), event));
         lambda_runtime::run_concurrent(invoke).await.map_err(|error| failed(&error))
@@ -96,6 +107,7 @@ struct Host {
     half: Half,
     api: Api,
     meter: Arc<Meter>,
+    log: Log,
     /// A query that makes it panic, from `LINGER_TEST_PANIC`: to see, in the very binary that is deployed, what that does
     /// to others.
     panics_at: Option<String>,
@@ -112,6 +124,7 @@ async fn invoke(host: Arc<Host>, event: LambdaEvent<Value>) -> Result<Value, lam
         Ok::<_, Infallible>(host.finish(response, &id, begun))
     });
     let answered = Adapter::from(answer).call(LambdaEvent::new(request, context)).await?;
+    host.write_lines().await;
     Ok(serde_json::to_value(answered)?)
 }
 
@@ -128,6 +141,14 @@ impl Host {
             }
         });
         answered.catch_unwind().await.unwrap_or_else(|_| api::refuse(Problem::internal()))
+    }
+
+    /// Waits a moment until the log is written: the process may be frozen as soon as it has answered.
+    async fn write_lines(&self) {
+        let begun = clock::now();
+        while self.log.is_behind() && begun.elapsed() < LINES_WAIT_MAX {
+            sleep(LINES_LOOK).await;
+        }
     }
 
     /// What is said of an event that can't be read.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::limits::CHANNEL_CHARS_MAX;
 
 /// The name of a log: 1 to 64 characters out of `A-Z a-z 0-9 . _ -`. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Channel(Arc<str>);
 
 /// It has a character that a name can't have, none, or too many.

@@ -38,6 +38,7 @@ const LOOK_LATE_MS: u64 = 3_000;
 pub struct Followers {
     store: Arc<dyn Store>,
     clock: Clock,
+    max: usize,
     registry: Arc<Registry>,
 }
 
@@ -58,6 +59,8 @@ struct Follower {
 struct State {
     /// The last batch: the follower stands at its cursor.
     last: Arc<Batch>,
+    /// When that was shown.
+    shown: Instant,
     /// When the last look began that succeeded, in milliseconds since 1970: the wall clock goes on while a process is
     /// frozen.
     looked_ms: u64,
@@ -78,11 +81,28 @@ pub struct Seat {
 /// The follower has ended, or has passed this hold.
 pub struct Gone;
 
+/// There are so many followers that one more would be too many.
+#[derive(Debug)]
+pub struct TooMany(pub usize);
+
 impl Followers {
-    /// No followers yet; those to come read this store.
+    /// No followers yet; those to come read this store, and are at most `max`.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self { store, clock, registry: Arc::default() }
+    pub fn new(store: Arc<dyn Store>, clock: Clock, max: usize) -> Self {
+        Self { store, clock, max, registry: Arc::default() }
+    }
+
+    /// Whether a channel has a follower, or can have one.
+    ///
+    /// # Errors
+    /// [`TooMany`] when it can't.
+    pub fn admit(&self, channel: &Channel) -> Result<(), TooMany> {
+        self.room_for(channel, &self.registry.lock())
+    }
+
+    fn room_for(&self, channel: &Channel, entries: &HashMap<Channel, Entry>) -> Result<(), TooMany> {
+        let room = entries.len() < self.max || entries.contains_key(channel);
+        room.then_some(()).ok_or(TooMany(self.max))
     }
 
     /// How many there are.
@@ -105,15 +125,19 @@ impl Followers {
     }
 
     /// A seat for a hold that has read up to `at`. A follower of another log gives way to a new one.
-    #[must_use]
-    pub fn join(&self, channel: &Channel, at: Cursor) -> Seat {
+    ///
+    /// # Errors
+    /// [`TooMany`] when the channel has no follower and can't have one.
+    pub fn join(&self, channel: &Channel, at: Cursor) -> Result<Seat, TooMany> {
         let mut registry = self.registry.lock();
+        self.room_for(channel, &registry)?;
         let live = registry.get(channel).and_then(Entry::live);
         if let Some(follower) = live.filter(|follower| follower.state().last.cursor().epoch() == at.epoch()) {
-            return Seat::with(&follower);
+            return Ok(Seat::with(&follower));
         }
         let state = State {
             last: Arc::new(Batch::empty(at)),
+            shown: clock::now(),
             looked_ms: self.clock.unix_ms(),
             looked_closely: None,
             deserted: clock::now(),
@@ -129,7 +153,7 @@ impl Followers {
         if let Some(replaced) = registry.insert(channel.clone(), entry) {
             replaced.task.abort();
         }
-        seat
+        Ok(seat)
     }
 }
 
@@ -191,9 +215,12 @@ impl Follower {
         }
         if !batch.is_empty() {
             let batch = Arc::new(batch);
-            state.last = Arc::clone(&batch);
+            (state.last, state.shown) = (Arc::clone(&batch), clock::now());
             // It fails when no hold is there to hear it.
             let _ = self.news.send(batch);
+        } else if !state.last.is_empty() && clock::now() - state.shown > FOLLOWER_IDLE {
+            // Its messages would stay in memory for as long as nothing is said. Whoever comes later for them reads.
+            state.last = Arc::new(Batch::empty(state.last.cursor()));
         }
     }
 

@@ -25,6 +25,13 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// answer: four times what is allowed.
 pub const BODY_DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
+/// What a body may have before it counts against [`BODIES_BYTES_MAX`]. So small publishes are taken however many large
+/// ones are under way: a connection with such a body takes 64 KB, so 20,000 are 1.3 GB, and each is given up after 10 s.
+pub const BODY_UNCOUNTED_BYTES: usize = 16 * 1024;
+
+/// All larger bodies under way in one process, in bytes: 256 of the largest. Beyond that a body is refused.
+pub const BODIES_BYTES_MAX: usize = 64 << 20;
+
 /// How long a body may take to arrive. At the maximum size that is 26 KB/s.
 pub const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -50,6 +57,10 @@ pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// A log is forgotten when it has been silent for the retention and this much longer.
 pub const SILENCE_MARGIN: Duration = Duration::from_secs(60 * 60);
 
+/// A channel that has been silent for this long may give its place to a new one, where there are too many. It is what
+/// `store_full` says when to come back.
+pub const CHANNEL_QUIET: Duration = Duration::from_secs(60);
+
 /// A follower goes on for so long without a hold: one delivery empties it, and the herd that polls again must find it.
 pub const FOLLOWER_IDLE: Duration = Duration::from_secs(1);
 
@@ -67,14 +78,19 @@ pub struct Limits {
     pub channel_messages_max: usize,
     /// Bytes that the memory store keeps for one channel; beyond that the oldest go. 64 MiB is 2,000 full messages.
     pub channel_bytes_max: usize,
-    /// Bytes of the memory store; beyond that nothing is taken. Four full channels.
+    /// Bytes of the memory store; beyond that the largest channels' oldest messages go. Four full channels.
     pub bytes_max: usize,
-    /// Channels of the memory store. An empty log is about 300 bytes, so these are 3 MB.
+    /// Channels of the memory store; beyond that a new one takes the place of a small one. An empty log is about 300 bytes, so these are 3 MB.
     pub channels_max: usize,
-    /// Idempotency keys of the memory store. At most 64 bytes and a message each.
+    /// Idempotency keys of the memory store; beyond that the oldest messages of the channels with the most keys go. At
+    /// most 64 bytes and a message each.
     pub keys_max: usize,
-    /// Polls held at once. One is a task of about 5 KB and a connection of about 10 KB: 300 MB.
+    /// Polls held at once; beyond that a poll is refused before anything is read for it. One takes about 30 KB with
+    /// its connection, as tests/load/memory.mjs measures: 600 MB.
     pub holds_max: usize,
+    /// Channels followed at once; beyond that polls of further channels are refused. One is a task of about 2 KB. Over a
+    /// table, one reads five times a second.
+    pub followers_max: usize,
 }
 
 impl Default for Limits {
@@ -86,6 +102,7 @@ impl Default for Limits {
             channels_max: 10_000,
             keys_max: 200_000,
             holds_max: 20_000,
+            followers_max: 10_000,
         }
     }
 }
@@ -107,20 +124,33 @@ pub enum InvalidSetting {
 }
 
 impl Limits {
+    /// The variables that say otherwise.
+    pub const VARIABLES: [&str; 7] = [
+        "LINGER_CHANNEL_MESSAGES_MAX",
+        "LINGER_CHANNEL_BYTES_MAX",
+        "LINGER_BYTES_MAX",
+        "LINGER_CHANNELS_MAX",
+        "LINGER_KEYS_MAX",
+        "LINGER_HOLDS_MAX",
+        "LINGER_FOLLOWERS_MAX",
+    ];
+
     /// The defaults, with what the environment says instead. `lookup` gives a variable's value.
     ///
     /// # Errors
     /// [`InvalidSetting::Maximum`] when a variable is set to something else than a positive whole number.
     pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, InvalidSetting> {
         let mut limits = Self::default();
-        for (name, maximum) in [
-            ("LINGER_CHANNEL_MESSAGES_MAX", &mut limits.channel_messages_max),
-            ("LINGER_CHANNEL_BYTES_MAX", &mut limits.channel_bytes_max),
-            ("LINGER_BYTES_MAX", &mut limits.bytes_max),
-            ("LINGER_CHANNELS_MAX", &mut limits.channels_max),
-            ("LINGER_KEYS_MAX", &mut limits.keys_max),
-            ("LINGER_HOLDS_MAX", &mut limits.holds_max),
-        ] {
+        let maxima = [
+            &mut limits.channel_messages_max,
+            &mut limits.channel_bytes_max,
+            &mut limits.bytes_max,
+            &mut limits.channels_max,
+            &mut limits.keys_max,
+            &mut limits.holds_max,
+            &mut limits.followers_max,
+        ];
+        for (name, maximum) in Self::VARIABLES.into_iter().zip(maxima) {
             let Some(value) = lookup(name) else { continue };
             *maximum = match value.parse::<u32>() {
                 Ok(number) if number > 0 => number as usize,
@@ -129,6 +159,12 @@ impl Limits {
         }
         Ok(limits)
     }
+}
+
+/// The value of a variable of the environment. One that is empty is not set.
+#[must_use]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Reads a length of time as people write it: `3s`, `24h`, or a number of seconds.
@@ -157,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_maximum_that_is_no_positive_number_is_refused_by_name() {
-        for value in ["0", "-1", "many", "", "1e3", "4294967296"] {
+        for value in ["0", "-1", "many", " ", "1e3", "4294967296"] {
             let refused = Limits::from_environment(|name| (name == "LINGER_KEYS_MAX").then(|| value.into()));
             let said = refused.map_err(|error| error.to_string());
             assert!(said.as_ref().is_err_and(|said| said.starts_with("LINGER_KEYS_MAX is ")), "{said:?}");

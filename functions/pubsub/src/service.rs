@@ -19,8 +19,8 @@ use crate::{
     channel::Channel,
     clock::{self, Clock},
     cursor::Cursor,
-    follow::{Followers, Seat},
-    limits::PAUSE_MAX,
+    follow::{Followers, Seat, TooMany},
+    limits::{Limits, PAUSE_MAX},
     message::{Draft, Key},
     store::{Appended, Start, Store, StoreError},
 };
@@ -66,6 +66,9 @@ pub enum Refusal {
     /// So many polls are held that one more would be too many.
     #[error("{0} polls are held, and no more can be")]
     TooManyHolds(usize),
+    /// So many channels are followed that one more would be too many.
+    #[error("{0} channels are followed, and no more can be")]
+    TooManyFollowers(usize),
     /// The store's own reason.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -85,14 +88,14 @@ pub struct Stats {
 }
 
 impl Service {
-    /// A service over a store, with at most so many holds at once.
+    /// A service over a store, with at most so many holds and followers at once.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Clock, holds_max: usize) -> Self {
+    pub fn new(store: Arc<dyn Store>, clock: Clock, limits: &Limits) -> Self {
         Self {
-            followers: Followers::new(Arc::clone(&store), clock),
+            followers: Followers::new(Arc::clone(&store), clock, limits.followers_max),
             store,
-            holds: Semaphore::new(holds_max),
-            holds_max,
+            holds: Semaphore::new(limits.holds_max),
+            holds_max: limits.holds_max,
             closing: watch::Sender::new(false),
             published: Arc::default(),
             delivered: AtomicU64::new(0),
@@ -120,8 +123,9 @@ impl Service {
         }
     }
 
-    /// What stands there, holding until `until` when that is nothing. An empty batch when the hold ran out, or when
-    /// the process stops: it ends where it began, since nothing is claimed that was not read.
+    /// What stands there, holding until `until` when that is nothing. Who may hold is let in before anything is read for
+    /// them, so that being refused costs nothing; who only looks needs no leave. An empty batch when the hold ran out, or
+    /// when the process stops: it ends where it began, since nothing is claimed that was not read.
     ///
     /// # Errors
     /// [`Refusal`] when it can't even look.
@@ -134,8 +138,14 @@ impl Service {
     ) -> Result<Arc<Batch>, Refusal> {
         self.open()?;
         let begun = clock::now();
+        if begun >= until {
+            let batch = self.store.read(channel, start, wanted.limit()).await?;
+            return Ok(self.deliver(Arc::new(batch)));
+        }
+        let _held = self.holds.try_acquire().map_err(|_| Refusal::TooManyHolds(self.holds_max))?;
+        self.followers.admit(channel)?;
         let seat = match start {
-            Start::After(at) if begun < until => self.followers.join_unread(channel, at).map(|seat| (at, seat)),
+            Start::After(at) => self.followers.join_unread(channel, at).map(|seat| (at, seat)),
             _ => None,
         };
         let mut hold = match seat {
@@ -146,11 +156,9 @@ impl Service {
                     return Ok(self.deliver(Arc::new(batch)));
                 }
                 let at = batch.cursor();
-                Hold { channel, at, seat: self.followers.join(channel, at), wanted, looked: true }
+                Hold { channel, at, seat: self.followers.join(channel, at)?, wanted, looked: true }
             }
         };
-        let too_many = |_| Refusal::TooManyHolds(self.holds_max);
-        let _held = self.holds.try_acquire().map_err(too_many)?;
         let mut closing = self.closing.subscribe();
         tokio::select! {
             biased;
@@ -223,13 +231,22 @@ impl Service {
                 return Ok(Arc::new(batch));
             }
             hold.at = batch.cursor();
-            hold.seat = self.followers.join(hold.channel, hold.at);
+            // Where there are too many followers, it goes on reading for itself.
+            if let Ok(joined) = self.followers.join(hold.channel, hold.at) {
+                hold.seat = joined;
+            }
         }
     }
 
     fn deliver(&self, batch: Arc<Batch>) -> Arc<Batch> {
         self.delivered.fetch_add(batch.messages().len() as u64, Relaxed);
         batch
+    }
+}
+
+impl From<TooMany> for Refusal {
+    fn from(TooMany(max): TooMany) -> Self {
+        Self::TooManyFollowers(max)
     }
 }
 

@@ -168,6 +168,9 @@ impl Line {
             error = TableError::NoAnswer;
         }
         table.count("given up");
+        // Whoever asked pauses before it asks again.
+        let now = table.elapsed();
+        self.condition(|condition| condition.trouble.push((now, now + ATTEMPT)));
         Err(error)
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use pubsub::{clock::Clock, service::Service, store::Store};
+use pubsub::{clock::Clock, limits::Limits, service::Service, store::Store};
 
 use super::{
     lies::{Liar, Lie},
@@ -40,7 +40,7 @@ impl Process {
 
     fn start(line: &Line, clock: &Clock, lie: Option<Lie>, kept: Duration) -> Running {
         let store: Arc<dyn Store> = Arc::new(DynamoDb::new(Liar::new(line.clone(), lie), clock.clone(), kept));
-        Running { service: Arc::new(Service::new(Arc::clone(&store), clock.clone(), 1000)), store, kept }
+        Running { service: Arc::new(Service::new(Arc::clone(&store), clock.clone(), &Limits::default())), store, kept }
     }
 
     pub(super) fn running(&self) -> Running {

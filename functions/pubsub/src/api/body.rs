@@ -1,51 +1,88 @@
 //! A request's body, read whole: within its maximum and its time.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::{Code, Problem};
-use crate::limits::{BODY_BYTES_MAX, BODY_DRAIN_BYTES_MAX, BODY_WAIT_MAX};
+use crate::limits::{BODIES_BYTES_MAX, BODY_BYTES_MAX, BODY_DRAIN_BYTES_MAX, BODY_UNCOUNTED_BYTES, BODY_WAIT_MAX};
 
-/// Reads a body. One that is too large is read on for a while and thrown away: a sender whose connection is closed
-/// while it still sends may never see the answer.
-pub(super) async fn collect<B>(body: B) -> Result<Vec<u8>, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let late = format!("the body did not arrive within {} s", BODY_WAIT_MAX.as_secs());
-    timeout(BODY_WAIT_MAX, read(body)).await.unwrap_or_else(|_| Err(Problem::new(Code::MalformedBody, late)))
+/// The bodies that are being read.
+pub(super) struct Bodies {
+    /// What the larger ones may still have.
+    room: Arc<Semaphore>,
 }
 
-async fn read<B>(mut body: B) -> Result<Vec<u8>, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let mut kept = Vec::new();
-    let mut len = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if len <= BODY_DRAIN_BYTES_MAX {
-        len = 0;
-        while len <= BODY_DRAIN_BYTES_MAX
-            && let Some(frame) = body.frame().await
-        {
-            let broken = |_| Problem::new(Code::MalformedBody, "the body broke off");
-            let Ok(data) = frame.map_err(broken)?.into_data() else {
-                continue;
-            };
-            len += data.len();
-            if len <= BODY_BYTES_MAX {
+/// What a body counts for while it is under way: nothing if it is small.
+pub(super) struct Counted(Option<OwnedSemaphorePermit>);
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self { room: Arc::new(Semaphore::new(BODIES_BYTES_MAX)) }
+    }
+}
+
+impl Bodies {
+    /// Reads a body. One that is too large is read on for a while and thrown away: a sender whose connection is closed
+    /// while it still sends may never see the answer.
+    pub(super) async fn collect<B>(&self, body: B) -> Result<(Vec<u8>, Counted), Problem>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let late = format!("the body did not arrive within {} s", BODY_WAIT_MAX.as_secs());
+        timeout(BODY_WAIT_MAX, self.read(body)).await.unwrap_or_else(|_| Err(Problem::new(Code::SlowBody, late)))
+    }
+
+    async fn read<B>(&self, mut body: B) -> Result<(Vec<u8>, Counted), Problem>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let mut kept = Vec::new();
+        let mut counted = Counted(None);
+        let declared = body.size_hint();
+        let mut len = usize::try_from(declared.lower()).unwrap_or(usize::MAX);
+        if len <= BODY_DRAIN_BYTES_MAX {
+            len = 0;
+            while len <= BODY_DRAIN_BYTES_MAX
+                && let Some(frame) = body.frame().await
+            {
+                let broken = |_| Problem::new(Code::MalformedBody, "the body broke off");
+                let Ok(data) = frame.map_err(broken)?.into_data() else {
+                    continue;
+                };
+                len += data.len();
+                if len > BODY_BYTES_MAX {
+                    (kept, counted) = (Vec::new(), Counted(None));
+                    continue;
+                }
+                if len > BODY_UNCOUNTED_BYTES && counted.0.is_none() {
+                    let whole = declared.upper().and_then(|upper| usize::try_from(upper).ok());
+                    let whole = whole.unwrap_or(BODY_BYTES_MAX).clamp(len, BODY_BYTES_MAX);
+                    counted = self.count(whole)?;
+                    kept.reserve_exact(whole - kept.len());
+                }
                 kept.extend_from_slice(&data);
-            } else {
-                kept = Vec::new();
             }
         }
+        if len <= BODY_BYTES_MAX {
+            Ok((kept, counted))
+        } else {
+            let detail = format!("the body is too large; {BODY_BYTES_MAX} bytes are allowed");
+            Err(Problem::new(Code::BodyTooLarge, detail))
+        }
     }
-    if len <= BODY_BYTES_MAX {
-        Ok(kept)
-    } else {
-        let detail = format!("the body is too large; {BODY_BYTES_MAX} bytes are allowed");
-        Err(Problem::new(Code::BodyTooLarge, detail))
+
+    fn count(&self, bytes: usize) -> Result<Counted, Problem> {
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(permits);
+        let full = |_| Problem::new(Code::Overloaded, "too many large bodies are under way; nothing was published");
+        room.map(|permit| Counted(Some(permit))).map_err(full)
     }
 }
 
@@ -71,8 +108,8 @@ mod tests {
     }
 
     async fn code(body: impl Body<Data = Bytes> + Unpin) -> Result<usize, &'static str> {
-        let collected = collect(body).await;
-        collected.map(|body| body.len()).map_err(|problem| problem.code().as_str())
+        let collected = Bodies::default().collect(body).await;
+        collected.map(|(body, _)| body.len()).map_err(|problem| problem.code().as_str())
     }
 
     #[tokio::test]
@@ -86,6 +123,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_comes_is_given_up() {
-        assert_eq!(code(Never).await, Err("malformed_body"));
+        assert_eq!(code(Never).await, Err("slow_body"));
+    }
+
+    #[tokio::test]
+    async fn large_bodies_under_way_have_a_maximum_in_all_and_small_ones_are_taken_all_the_same() {
+        let bodies = Bodies::default();
+        let full = || Full::<Bytes>::from(vec![0; BODY_BYTES_MAX]);
+        let mut under_way = Vec::new();
+        for _ in 0..BODIES_BYTES_MAX / BODY_BYTES_MAX {
+            under_way.push(bodies.collect(full()).await.map(|(_, counted)| counted).unwrap());
+        }
+        let refused = bodies.collect(full()).await.map(|_| ()).unwrap_err();
+        assert_eq!(refused.code().as_str(), "overloaded");
+        assert!(bodies.collect(Full::from(vec![0; BODY_UNCOUNTED_BYTES])).await.is_ok());
+        under_way.pop();
+        assert!(bodies.collect(full()).await.is_ok());
     }
 }

@@ -14,13 +14,14 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER},
+    header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER},
 };
 use http_body::Body;
 use tokio::time::Instant;
 
 pub use self::problem::{Code, Problem};
 use self::{
+    body::Bodies,
     publish::Publication,
     subscribe::{Asked, Query},
 };
@@ -36,7 +37,15 @@ pub struct Api {
     service: Arc<Service>,
     /// No poll is held for longer.
     wait_max: Duration,
+    bodies: Bodies,
 }
+
+/// What a host asks before a message is published to a channel: an extension of a request, if the host wants to be asked.
+#[derive(Clone)]
+pub struct Admission(pub Arc<Admit>);
+
+/// Whether a message may go to a channel.
+pub type Admit = dyn Fn(&Channel) -> Result<(), Problem> + Send + Sync;
 
 /// What a host's log line and counters say about an answer: an extension of each response.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +64,7 @@ impl Api {
     /// The endpoints of a service, which holds a poll for at most `wait_max`.
     #[must_use]
     pub fn new(service: Arc<Service>, wait_max: Duration) -> Self {
-        Self { service, wait_max }
+        Self { service, wait_max, bodies: Bodies::default() }
     }
 
     /// `/pub`, which takes `POST`.
@@ -96,9 +105,13 @@ impl Api {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let Publication { channel, draft, key } = publish::parse(request).await?;
+        let admission = request.extensions().get().cloned();
+        let (Publication { channel, draft, key }, _counted) = publish::parse(request, &self.bodies).await?;
         report.channel = Some(channel.clone());
         report.asked = key.as_ref().and_then(strangers::publication);
+        if let Some(Admission(admit)) = admission {
+            admit(&channel)?;
+        }
         let appended = self.service.publish(&channel, draft, key).await?;
         report.messages = usize::from(!appended.repeated);
         Ok(json::sent(appended.id, &channel))
@@ -153,6 +166,7 @@ fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes
     let media_type = problem.map_or("application/json", |_| "application/problem+json");
     let retry_after = problem.and_then(Problem::retry_after);
     let allow = problem.and_then(Problem::allow);
+    let accept_encoding = problem.and_then(Problem::accept_encoding);
 
     let mut response = Response::new(answer.unwrap_or_else(|problem| json::problem(&problem)));
     *response.status_mut() = status;
@@ -166,6 +180,9 @@ fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(seconds) = retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(encodings) = accept_encoding {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
     }
     if let Some(methods) = allow {
         headers.insert(ALLOW, HeaderValue::from_static(methods));

@@ -23,15 +23,20 @@ pub enum Code {
     InvalidLimit,
     RepeatedParameter,
     ConflictingParameters,
+    MalformedRequest,
     NotFound,
     MethodNotAllowed,
+    SlowBody,
     NothingPublished,
     MessageTooLarge,
     BodyTooLarge,
     UnsupportedMediaType,
+    WrongHost,
     KeyReused,
     TooManyHolds,
+    RateLimited,
     Internal,
+    Overloaded,
     StoreBusy,
     StoreUnreachable,
     StoreFull,
@@ -63,15 +68,20 @@ impl Code {
             Self::InvalidLimit => (S::BAD_REQUEST, "invalid_limit", None),
             Self::RepeatedParameter => (S::BAD_REQUEST, "repeated_parameter", None),
             Self::ConflictingParameters => (S::BAD_REQUEST, "conflicting_parameters", None),
+            Self::MalformedRequest => (S::BAD_REQUEST, "malformed_request", None),
             Self::NotFound => (S::NOT_FOUND, "not_found", None),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", None),
+            Self::SlowBody => (S::REQUEST_TIMEOUT, "slow_body", None),
             Self::NothingPublished => (S::CONFLICT, "nothing_published", None),
             Self::MessageTooLarge => (S::PAYLOAD_TOO_LARGE, "message_too_large", None),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", None),
             Self::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", None),
+            Self::WrongHost => (S::MISDIRECTED_REQUEST, "wrong_host", None),
             Self::KeyReused => (S::UNPROCESSABLE_ENTITY, "key_reused", None),
             Self::TooManyHolds => (S::TOO_MANY_REQUESTS, "too_many_holds", Some(5)),
+            Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", Some(1)),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", None),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", Some(1)),
             Self::StoreBusy => (S::SERVICE_UNAVAILABLE, "store_busy", Some(1)),
             Self::StoreUnreachable => (S::SERVICE_UNAVAILABLE, "store_unreachable", Some(2)),
             Self::StoreFull => (S::SERVICE_UNAVAILABLE, "store_full", Some(60)),
@@ -87,13 +97,15 @@ pub struct Problem {
     detail: String,
     /// The methods that the path takes, where the request had another one.
     allow: Option<&'static str>,
+    /// When to come back, where that is known better than by the code.
+    retry_after: Option<u32>,
 }
 
 impl Problem {
     /// A problem with this code. `detail` is for people: what was wrong, and what is allowed.
     #[must_use]
     pub fn new(code: Code, detail: impl ToString) -> Self {
-        Self { code, detail: detail.to_string(), allow: None }
+        Self { code, detail: detail.to_string(), allow: None, retry_after: None }
     }
 
     /// The path takes other methods: `allow`, as the header has them.
@@ -101,6 +113,13 @@ impl Problem {
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let detail = format!("this path takes {allow}");
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
+    }
+
+    /// Whoever sent this has sent too much of it, `what`, and may go on in so many seconds.
+    #[must_use]
+    pub fn rate_limited(what: &str, retry_after: u32) -> Self {
+        let detail = format!("too many {what} from this address");
+        Self { retry_after: Some(retry_after), ..Self::new(Code::RateLimited, detail) }
     }
 
     /// There is nothing at this path.
@@ -120,7 +139,9 @@ impl Problem {
         Self::new(Code::NothingPublished, "nothing was published meanwhile; ask again")
     }
 
-    pub(super) fn code(&self) -> Code {
+    /// Its code.
+    #[must_use]
+    pub fn code(&self) -> Code {
         self.code
     }
 
@@ -129,7 +150,12 @@ impl Problem {
     }
 
     pub(super) fn retry_after(&self) -> Option<u32> {
-        self.code.facts().2
+        self.retry_after.or(self.code.facts().2)
+    }
+
+    /// How a body may be encoded, where the request had it otherwise.
+    pub(super) fn accept_encoding(&self) -> Option<&'static str> {
+        (self.code == Code::UnsupportedMediaType).then_some("identity")
     }
 
     pub(super) fn allow(&self) -> Option<&'static str> {
@@ -141,7 +167,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal {
             Refusal::Stopping => Code::Stopping,
-            Refusal::TooManyHolds(_) => Code::TooManyHolds,
+            Refusal::TooManyHolds(_) | Refusal::TooManyFollowers(_) => Code::TooManyHolds,
             Refusal::Store(StoreError::Busy) => Code::StoreBusy,
             Refusal::Store(StoreError::NoAnswer) => Code::StoreUnreachable,
             Refusal::Store(StoreError::KeyReused) => Code::KeyReused,
@@ -154,14 +180,14 @@ impl From<Refusal> for Problem {
 
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (status, code, retry_after) = self.code.facts();
+        let (status, code, _) = self.code.facts();
         let mut document = serializer.serialize_map(None)?;
         document.serialize_entry("type", "about:blank")?;
         document.serialize_entry("title", status.canonical_reason().unwrap_or_default())?;
         document.serialize_entry("status", &status.as_u16())?;
         document.serialize_entry("detail", &self.detail)?;
         document.serialize_entry("code", code)?;
-        if let Some(seconds) = retry_after {
+        if let Some(seconds) = self.retry_after() {
             document.serialize_entry("retry_after", &seconds)?;
         }
         document.end()

@@ -1,11 +1,15 @@
 //! A request to publish, parsed.
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, Request,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
 use http_body::Body;
 
 use super::{
-    Code, Problem, body,
+    Code, Problem,
+    body::{Bodies, Counted},
     fields::{self, Fields, Value},
     form, json,
 };
@@ -30,18 +34,23 @@ enum MediaType {
     Json,
 }
 
-/// Reads a request. Of several faults the first counts: the media type, the body as a whole, the fields in their order.
-pub(super) async fn parse<B>(request: Request<B>) -> Result<Publication, Problem>
+/// Reads a request, and gives what its body counts for. Of several faults the first counts: the media type, the body as
+/// a whole, the fields in their order.
+pub(super) async fn parse<B>(request: Request<B>, bodies: &Bodies) -> Result<(Publication, Counted), Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let (parts, body) = request.into_parts();
     let media_type = media_type(&parts.headers)?;
-    let body = body::collect(body).await?;
-    publication(fields_of(media_type, &body)?, &parts.headers)
+    let (body, counted) = bodies.collect(body).await?;
+    Ok((publication(fields_of(media_type, &body)?, &parts.headers)?, counted))
 }
 
 fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        let detail = "a body is taken as it is, without Content-Encoding";
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
     let mut given = headers.get_all(CONTENT_TYPE).iter();
     let known = match (given.next(), given.next()) {
         (Some(one), None) => one.to_str().ok().and_then(known_media_type),
@@ -133,7 +142,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let body = Full::<Bytes>::from(body.to_vec());
-        parse(request.body(body).unwrap()).await.map_err(|problem| problem.code().as_str())
+        let parsed = parse(request.body(body).unwrap(), &Bodies::default()).await;
+        parsed.map(|(publication, _)| publication).map_err(|problem| problem.code().as_str())
     }
 
     fn block_on<F: Future>(future: F) -> F::Output {
@@ -178,6 +188,8 @@ mod tests {
     async fn of_several_faults_the_first_counts() {
         for (content_type, headers, body, code) in [
             ("text/plain", &[][..], "%", "unsupported_media_type"),
+            (FORM, &[("content-encoding", "gzip")], "%", "unsupported_media_type"),
+            (FORM, &[("content-encoding", "identity")], "message=a", "unsupported_media_type"),
             ("application/json; charset=latin1", &[], "{", "unsupported_media_type"),
             (FORM, &[], "message=a&message=b&nick=%", "malformed_body"),
             (FORM, &[], "nick=%00&message=&message=", "repeated_parameter"),

@@ -1,0 +1,82 @@
+//! Log lines, which leave by a bounded queue: what only observes never stops what it observes.
+//!
+//! A thread of its own writes them. Where the disk is full, the reader is gone, or nobody reads, lines are lost and
+//! counted; whoever logs neither waits nor fails.
+
+mod lines;
+
+use std::{
+    io::Write,
+    panic,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use lines::Lines;
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people: with colours, or without.
+    Text {
+        /// Whether a terminal reads them.
+        colours: bool,
+    },
+    /// One JSON object a line.
+    Json,
+    /// Not at all.
+    Off,
+}
+
+/// The process's log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    lines: Lines,
+}
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+impl Log {
+    /// Begins to write the process's log. Panics are lines of it, since whoever prints one may have to wait for a
+    /// reader.
+    pub fn start(format: Format, output: impl Write + Send + 'static) -> Self {
+        let log = Self { lines: Lines::to(output) };
+        let lines = log.lines.clone();
+        let builder = tracing_subscriber::fmt().with_writer(move || lines.clone()).with_target(false);
+        // Its own errors would be printed.
+        let builder = builder.log_internal_errors(false);
+        match format {
+            Format::Text { colours } => builder.with_ansi(colours).compact().init(),
+            Format::Json => builder.with_ansi(false).json().flatten_event(true).init(),
+            Format::Off => {}
+        }
+        panic::set_hook(Box::new(|panic| {
+            PANICS.fetch_add(1, Relaxed);
+            tracing::error!(%panic, "a fault of the program");
+        }));
+        log
+    }
+
+    /// Lines that were not written.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lines.lost()
+    }
+
+    /// Panics so far.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        PANICS.load(Relaxed)
+    }
+
+    /// Whether there are lines that are not written yet.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.lines.are_behind()
+    }
+
+    /// Waits until all lines are written, but no longer than that.
+    pub fn flush(&self, patience: Duration) {
+        self.lines.flush(patience);
+    }
+}

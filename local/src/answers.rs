@@ -1,0 +1,249 @@
+//! Answers on their way out: smaller where that is asked for, and not too many large ones at once.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io::Write,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+};
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY},
+};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use pubsub::api::{self, Code, Problem};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// An answer that is smaller is not compressed: that would save no packet.
+const COMPRESSED_BYTES_MIN: usize = 1024;
+
+/// What an answer may have before it counts against [`UNDER_WAY_BYTES_MAX`]. So who keeps up is answered however many
+/// large answers wait to be read: 20,000 connections with such an answer each are 320 MB.
+const UNCOUNTED_BYTES: usize = 16 * 1024;
+
+/// All larger answers that are not read yet, in bytes: 128 of the largest. One that many get counts once.
+const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
+
+/// Compressed answers that are remembered: a herd gets the same one.
+const REMEMBERED_MAX: usize = 64;
+
+/// What they may have together, in bytes.
+const REMEMBERED_BYTES_MAX: usize = 8 << 20;
+
+/// The answers that are under way.
+pub(crate) struct Answers {
+    room: Arc<Semaphore>,
+    /// What each of the larger ones counts for, by where its bytes are.
+    under_way: Mutex<HashMap<Place, Weak<OwnedSemaphorePermit>>>,
+    compressed: Mutex<VecDeque<Compressed>>,
+}
+
+type Place = (usize, usize);
+
+struct Compressed {
+    /// Kept, so that no other answer can be in its place.
+    plain: Bytes,
+    gzip: Arc<OnceLock<Bytes>>,
+}
+
+/// The bytes of a large answer, which count until the last of its readers has them.
+struct Counted {
+    bytes: Bytes,
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The answer to what is refused.
+pub(crate) fn refuse(problem: Problem) -> Response {
+    api::refuse(problem).map(Body::from)
+}
+
+impl Answers {
+    pub(crate) fn new() -> Self {
+        let room = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX));
+        Self { room, under_way: Mutex::default(), compressed: Mutex::default() }
+    }
+
+    /// Compresses an answer where gzip is taken, and refuses it when too many large ones are under way.
+    pub(crate) async fn send(&self, gzip: bool, response: Response) -> Response {
+        if response.body().size_hint().upper().is_some_and(|upper| upper <= COMPRESSED_BYTES_MIN as u64) {
+            return response;
+        }
+        let (mut parts, body) = response.into_parts();
+        // All bodies are of one piece, so this neither waits nor copies.
+        let Ok(body) = body.collect().await else {
+            return refuse(Problem::internal());
+        };
+        let mut bytes = body.to_bytes();
+        if bytes.len() > COMPRESSED_BYTES_MIN && is_text(&parts.headers) {
+            parts.headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+            if gzip {
+                bytes = self.gzip(&bytes);
+                parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                parts.headers.remove(CONTENT_LENGTH);
+            }
+        }
+        match self.count(bytes) {
+            Ok(bytes) => Response::from_parts(parts, Body::from(bytes)),
+            Err(problem) => refuse(problem),
+        }
+    }
+
+    fn count(&self, bytes: Bytes) -> Result<Bytes, Problem> {
+        if bytes.len() <= UNCOUNTED_BYTES {
+            return Ok(bytes);
+        }
+        let place = (bytes.as_ptr() as usize, bytes.len());
+        let mut under_way = lock(&self.under_way);
+        let permit = match under_way.get(&place).and_then(Weak::upgrade) {
+            Some(permit) => permit,
+            None => {
+                under_way.retain(|_, permit| permit.strong_count() > 0);
+                let permits = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                let room = Arc::clone(&self.room).try_acquire_many_owned(permits);
+                let full = |_| Problem::new(Code::Overloaded, "too many large answers wait to be read; ask again");
+                let permit = Arc::new(room.map_err(full)?);
+                under_way.insert(place, Arc::downgrade(&permit));
+                permit
+            }
+        };
+        Ok(Bytes::from_owner(Counted { bytes, _permit: permit }))
+    }
+
+    fn gzip(&self, plain: &Bytes) -> Bytes {
+        let gzip = self.remembered(plain);
+        gzip.get_or_init(|| {
+            let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::fast());
+            // A vector takes whatever is written.
+            let _ = encoder.write_all(plain);
+            encoder.finish().unwrap_or_default().into()
+        })
+        .clone()
+    }
+
+    /// The place for an answer's compressed form, which is made once.
+    fn remembered(&self, plain: &Bytes) -> Arc<OnceLock<Bytes>> {
+        let mut compressed = lock(&self.compressed);
+        let same = |known: &&Compressed| known.plain.as_ptr() == plain.as_ptr() && known.plain.len() == plain.len();
+        if let Some(known) = compressed.iter().find(same) {
+            return Arc::clone(&known.gzip);
+        }
+        let gzip = Arc::default();
+        compressed.push_back(Compressed { plain: plain.clone(), gzip: Arc::clone(&gzip) });
+        let bytes = |compressed: &VecDeque<Compressed>| compressed.iter().map(|one| one.plain.len()).sum::<usize>();
+        while compressed.len() > REMEMBERED_MAX || bytes(&compressed) > REMEMBERED_BYTES_MAX {
+            compressed.pop_front();
+        }
+        gzip
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_text(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let text = kind.starts_with("text/")
+        || ["json", "javascript", "yaml", "xml", "openmetrics"].iter().any(|text| kind.contains(text));
+    text && !headers.contains_key(CONTENT_ENCODING)
+}
+
+/// Whether gzip is named, or anything is taken, and not with the weight 0.
+pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
+    let values = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let weights = values.flat_map(|value| value.split(',')).map(|coding| {
+        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = parameters.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+        (name.trim().to_ascii_lowercase(), weight.is_ok_and(|weight| weight > 0.0))
+    });
+    let weights: Vec<_> = weights.collect();
+    let of =
+        |wanted: &[&str]| weights.iter().find(|(name, _)| wanted.contains(&name.as_str())).map(|(_, taken)| *taken);
+    of(&["gzip", "x-gzip"]).or_else(|| of(&["*"])).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(encodings: &str) -> HeaderMap {
+        [(ACCEPT_ENCODING, encodings.parse().unwrap())].into_iter().collect()
+    }
+
+    #[test]
+    fn gzip_is_sent_to_whom_it_is_welcome() {
+        for encodings in ["gzip", "deflate, GZIP;q=0.5", "br, *", "x-gzip", "*;q=0, gzip"] {
+            assert!(takes_gzip(&asking(encodings)), "{encodings}");
+        }
+        for encodings in ["", "br", "gzip;q=0", "gzip;q=0.000, *", "*;q=0", "gzip;q=nonsense", "identity"] {
+            assert!(!takes_gzip(&asking(encodings)), "{encodings}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
+
+    fn answer(bytes: &Bytes) -> Response {
+        Response::builder().header(CONTENT_TYPE, "application/json").body(Body::from(bytes.clone())).unwrap()
+    }
+
+    async fn sent(answers: &Answers, encodings: &str, bytes: &Bytes) -> Response {
+        answers.send(takes_gzip(&asking(encodings)), answer(bytes)).await
+    }
+
+    #[tokio::test]
+    async fn what_many_get_is_compressed_once() {
+        let answers = Answers::new();
+        let plain = Bytes::from(vec![b' '; 2000]);
+        let mut places = Vec::new();
+        for _ in 0..3 {
+            let response = sent(&answers, "gzip", &plain).await;
+            assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert!(body.len() < 100);
+            places.push(body.as_ptr());
+        }
+        places.dedup();
+        assert_eq!(places.len(), 1);
+        let small = sent(&answers, "gzip", &plain.slice(..1024)).await;
+        assert!(!small.headers().contains_key(CONTENT_ENCODING) && !small.headers().contains_key(VARY));
+        let plainly = sent(&answers, "br", &plain).await;
+        assert_eq!(
+            (plainly.headers().get(CONTENT_ENCODING), &plainly.headers()[VARY]),
+            (None, &"accept-encoding".parse().unwrap())
+        );
+    }
+
+    #[tokio::test]
+    async fn large_answers_that_nobody_reads_have_a_maximum_in_all() {
+        let answers = Answers::new();
+        let large = || Bytes::from(vec![b' '; 512 * 1024]);
+        let mut unread = Vec::new();
+        for _ in 0..UNDER_WAY_BYTES_MAX / (512 * 1024) {
+            let response = sent(&answers, "", &large()).await;
+            assert!(response.status().is_success());
+            unread.push(response.into_body().collect().await.unwrap().to_bytes());
+        }
+        let refused = sent(&answers, "", &large()).await;
+        assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+        assert!(sent(&answers, "", &Bytes::from(vec![b' '; UNCOUNTED_BYTES])).await.status().is_success());
+
+        unread.pop();
+        let shared = large();
+        for _ in 0..1000 {
+            let response = sent(&answers, "", &shared).await;
+            assert!(response.status().is_success(), "what a herd gets counts once");
+            unread.push(response.into_body().collect().await.unwrap().to_bytes());
+        }
+        unread.clear();
+        assert_eq!(answers.room.available_permits(), UNDER_WAY_BYTES_MAX);
+    }
+}

@@ -1,0 +1,113 @@
+//! Who a request comes from.
+
+use std::net::{IpAddr, SocketAddr};
+
+use clap::ValueEnum;
+use http::{HeaderMap, HeaderName, header::FORWARDED};
+use ipnet::IpNet;
+
+/// The ends of a connection: an extension of each of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) client: IpAddr,
+    pub(crate) own: IpAddr,
+}
+
+/// The header in which a proxy says whom a request comes from. It is one of them: a proxy that writes one passes on the
+/// other as a client wrote it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ProxyHeader {
+    /// As most proxies write it
+    XForwardedFor,
+    /// RFC 7239
+    Forwarded,
+}
+
+/// The proxies whose word is taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxies {
+    pub(crate) trusted: Vec<IpNet>,
+    pub(crate) header: ProxyHeader,
+}
+
+impl Proxies {
+    pub(crate) fn trust(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&address.to_canonical()))
+    }
+
+    /// The address of the client. Each proxy adds whom it got the request from, so they are read from the last one, for
+    /// as long as they are proxies that are trusted: what stands before is whatever a client wrote.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let name = match self.header {
+            ProxyHeader::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
+            ProxyHeader::Forwarded => FORWARDED,
+        };
+        let mut client = peer;
+        for value in headers.get_all(name).iter().rev() {
+            for entry in value.to_str().unwrap_or_default().rsplit(',') {
+                let said = match self.header {
+                    ProxyHeader::XForwardedFor => Some(entry),
+                    ProxyHeader::Forwarded => forwarded_for(entry),
+                };
+                match said.and_then(address) {
+                    Some(said) if self.trust(client) => client = said,
+                    _ => return client,
+                }
+            }
+        }
+        client
+    }
+}
+
+/// The `for` of one element of `Forwarded`.
+fn forwarded_for(element: &str) -> Option<&str> {
+    element.split(';').find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        name.eq_ignore_ascii_case("for").then(|| value.trim_matches('"'))
+    })
+}
+
+/// An address as proxies write it: alone, or with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(header: ProxyHeader, peer: &str, values: &[&str]) -> String {
+        let trusted = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+            headers.append("forwarded", value.parse().unwrap());
+        }
+        Proxies { trusted, header }.client(peer.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn a_trusted_proxys_word_is_taken_and_no_other() {
+        let client = |peer: &str, values: &[&str]| client(ProxyHeader::XForwardedFor, peer, values);
+        assert_eq!(client("192.0.2.9", &["192.0.2.1"]), "192.0.2.9");
+        assert_eq!(client("10.0.0.1", &["192.0.2.1"]), "192.0.2.1");
+        assert_eq!(client("::ffff:10.0.0.1", &["192.0.2.1:4711"]), "192.0.2.1");
+        assert_eq!(client("::1", &["[2001:db8::1]:4711"]), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+        // What stands before the last address that a proxy wrote is the client's own invention.
+        assert_eq!(client("10.0.0.1", &["127.0.0.1, 198.51.100.7, 192.0.2.1, 10.0.0.2"]), "192.0.2.1");
+        assert_eq!(client("10.0.0.1", &["127.0.0.1", "192.0.2.1", "10.0.0.2"]), "192.0.2.1");
+        assert_eq!(client("10.0.0.1", &["127.0.0.1, nonsense"]), "10.0.0.1");
+    }
+
+    #[test]
+    fn forwarded_is_read_as_its_standard_has_it() {
+        let client = |values: &[&str]| client(ProxyHeader::Forwarded, "10.0.0.1", values);
+        assert_eq!(client(&["for=192.0.2.1;proto=https;by=10.0.0.1"]), "192.0.2.1");
+        assert_eq!(client(&["for=127.0.0.1, proto=http;For=\"[2001:db8::1]:4711\""]), "2001:db8::1");
+        assert_eq!(client(&["for=unknown"]), "10.0.0.1");
+        assert_eq!(client(&["192.0.2.1"]), "10.0.0.1");
+    }
+}

@@ -1,0 +1,152 @@
+//! Which hosts a request may be for.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Request, Version, header::HOST, uri::Authority};
+use pubsub::api::{Code, Problem};
+
+use crate::client::Ends;
+
+/// The names that this server goes by. On this machine alone it goes by few: a page whose own name is made to lead here
+/// (DNS rebinding) must not read what is said here.
+#[derive(Clone, Debug)]
+pub(crate) struct Hosts {
+    /// Names that are allowed besides; one that begins with a dot stands for all below it.
+    pub(crate) allowed: Vec<String>,
+    /// Whether only this machine can reach it.
+    pub(crate) loopback: bool,
+}
+
+impl Hosts {
+    /// Refuses what is no request of HTTP/1.1, or is for another host.
+    pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+        if request.uri().path().is_empty() || !request.uri().path().starts_with(['/', '*']) {
+            return Err(Problem::new(Code::MalformedRequest, "the target must be a path, and begin with a slash"));
+        }
+        let host = host(request.headers(), request.version())?;
+        // A target with a host of its own counts instead of the header.
+        let host = request.uri().authority().cloned().or(host);
+        if !self.loopback && self.allowed.is_empty() {
+            return Ok(());
+        }
+        let own = request.extensions().get::<Ends>().map(|ends| ends.own);
+        match host {
+            Some(host) if self.is_own(host.host(), own) => Ok(()),
+            None if request.version() < Version::HTTP_11 => Ok(()),
+            _ => Err(Problem::new(Code::WrongHost, "this server has another name; --allowed-host adds one")),
+        }
+    }
+
+    fn is_own(&self, host: &str, own: Option<IpAddr>) -> bool {
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        let literal = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if let Ok(address) = literal.map(|address| address.to_canonical()) {
+            return address.is_loopback()
+                || address.is_unspecified()
+                || own.is_some_and(|own| own.to_canonical() == address)
+                || self.allowed.contains(&name);
+        }
+        ["localhost", "linger"].contains(&name.as_str())
+            || name.ends_with(".localhost")
+            || self
+                .allowed
+                .iter()
+                .any(|allowed| *allowed == name || (allowed.starts_with('.') && name.ends_with(allowed)))
+    }
+}
+
+/// What the header says, where it says something.
+fn host(headers: &HeaderMap, version: Version) -> Result<Option<Authority>, Problem> {
+    let malformed = |detail| Problem::new(Code::MalformedRequest, detail);
+    let mut given = headers.get_all(HOST).iter();
+    let host = match (given.next(), given.next()) {
+        (Some(host), None) => host,
+        (None, _) if version < Version::HTTP_11 => return Ok(None),
+        (None, _) => return Err(malformed("there is no Host")),
+        _ => return Err(malformed("there are two Hosts")),
+    };
+    if host.is_empty() {
+        return Ok(None);
+    }
+    let host = Authority::try_from(host.as_bytes()).map_err(|_| malformed("the Host is none"))?;
+    if host.as_str().contains('@') || host.host().is_empty() {
+        Err(malformed("the Host is none"))
+    } else {
+        Ok(Some(host))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(hosts: &Hosts, target: &str, given: &[&str]) -> Result<(), Code> {
+        let ends = Ends { client: [192, 0, 2, 1].into(), own: [192, 0, 2, 7].into() };
+        let mut request = Request::get(target).extension(ends);
+        for host in given {
+            request = request.header(HOST, *host);
+        }
+        hosts.check(&request.body(()).unwrap()).map_err(|problem| problem.code())
+    }
+
+    #[test]
+    fn this_machine_goes_by_its_own_names() {
+        let hosts = Hosts { allowed: vec!["chat.test".to_owned(), ".dev.test".to_owned()], loopback: true };
+        for host in [
+            "localhost",
+            "LocalHost:3000",
+            "localhost.",
+            "a.localhost",
+            "127.0.0.1:3000",
+            "127.9.9.9",
+            "[::1]:3000",
+            "0.0.0.0",
+            "192.0.2.7",
+            "linger",
+            "chat.test",
+            "Chat.Test:80",
+            "a.dev.test",
+        ] {
+            assert_eq!(check(&hosts, "/", &[host]), Ok(()), "{host}");
+        }
+        for host in [
+            "example.com",
+            "127.0.0.1.example.com",
+            "localhost.example.com",
+            "notlocalhost",
+            "192.0.2.8",
+            "[2001:db8::1]",
+            "dev.test",
+            "xdev.test",
+            "a.chat.test",
+            "",
+            "127.1",
+            "2130706433",
+        ] {
+            assert_eq!(check(&hosts, "/", &[host]), Err(Code::WrongHost), "{host}");
+        }
+        assert_eq!(check(&hosts, "http://example.com/", &["localhost"]), Err(Code::WrongHost));
+        assert_eq!(check(&hosts, "http://localhost/", &["localhost"]), Ok(()));
+    }
+
+    #[test]
+    fn a_server_for_others_goes_by_any_name_unless_it_is_told() {
+        let any = Hosts { allowed: Vec::new(), loopback: false };
+        assert_eq!(check(&any, "/", &["example.com"]), Ok(()));
+        let told = Hosts { allowed: vec!["example.com".to_owned()], loopback: false };
+        assert_eq!(check(&told, "/", &["example.com"]), Ok(()));
+        assert_eq!(check(&told, "/", &["192.0.2.7:3000"]), Ok(()), "a probe knows the address only");
+        assert_eq!(check(&told, "/", &["example.org"]), Err(Code::WrongHost));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_everywhere() {
+        let any = Hosts { allowed: Vec::new(), loopback: false };
+        for hosts in [&[][..], &["a", "a"], &["a b"], &["a/b"], &["ann@a"], &["a:b:c"], &["[::1"]] {
+            assert_eq!(check(&any, "/", hosts), Err(Code::MalformedRequest), "{hosts:?}");
+        }
+        for target in ["example.com:443", "nonsense"] {
+            assert_eq!(check(&any, target, &["a"]), Err(Code::MalformedRequest), "{target}");
+        }
+    }
+}

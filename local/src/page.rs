@@ -1,0 +1,202 @@
+//! The page: what is in the binary, or a folder.
+//!
+//! A file is read whole before it is answered, so that a slow reader has no file open. There are no answers in parts and
+//! no lists of folders: this is for a page, not for downloads.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    path::{Path, PathBuf},
+};
+
+use axum::{body::Body, extract::Request, response::Response};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION},
+};
+use mime_guess::mime;
+use percent_encoding::percent_decode_str;
+use pubsub::api::Problem;
+use tokio::sync::Semaphore;
+
+use crate::answers::refuse;
+
+/// The page of a release, by name; empty in other builds.
+const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
+
+/// Where other builds have it.
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../static");
+
+/// A file that is larger is not served.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Files that are read at once; each is a descriptor and a thread.
+const READS_MAX: usize = 16;
+
+/// Where the page is.
+pub(crate) struct Page {
+    /// The folder; without one, it is in the binary.
+    folder: Option<PathBuf>,
+    reads: Semaphore,
+}
+
+enum Found {
+    File(Bytes),
+    /// A folder with a page, asked for without the slash at its end.
+    Folder,
+    Nothing,
+}
+
+impl Page {
+    /// The page in this folder, or linger's own.
+    pub(crate) fn new(folder: Option<PathBuf>) -> io::Result<Self> {
+        let folder = folder.or_else(|| FILES.is_empty().then(|| FOLDER.into()));
+        if let Some(folder) = &folder
+            && !folder.join("index.html").is_file()
+        {
+            return Err(io::Error::new(io::ErrorKind::NotFound, folder.display().to_string()));
+        }
+        Ok(Self { folder, reads: Semaphore::new(READS_MAX) })
+    }
+
+    /// Answers a request for a file. What is not there is not found, whatever was to be done with it.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        let path = request.uri().path();
+        let Some(name) = name(path) else {
+            return refuse(Problem::not_found());
+        };
+        let found = self.find(name.clone()).await;
+        if matches!(found, Found::Nothing) {
+            return refuse(Problem::not_found());
+        }
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            return refuse(Problem::method_not_allowed("GET, HEAD"));
+        }
+        match found {
+            Found::File(bytes) => file(&name, bytes, request.headers()),
+            // The name has no empty part, so this can't lead to another host.
+            _ => redirect(&format!("{path}/")),
+        }
+    }
+
+    async fn find(&self, name: String) -> Found {
+        let Some(folder) = self.folder.clone() else {
+            let file = FILES.iter().find(|(file, _)| *file == name);
+            return file.map_or(Found::Nothing, |(_, bytes)| Found::File(Bytes::from_static(bytes)));
+        };
+        let _reading = self.reads.acquire().await;
+        let read = tokio::task::spawn_blocking(move || read(&folder, &name)).await;
+        match read.unwrap_or_else(|failed| Err(failed.into())) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%error, "no file");
+                Found::Nothing
+            }
+        }
+    }
+}
+
+/// The name of the file that is asked for, relative to the folder. Names that begin with a dot are nobody's business.
+fn name(path: &str) -> Option<String> {
+    let path = percent_decode_str(path.strip_prefix('/')?).decode_utf8().ok()?.into_owned();
+    let name = if path.is_empty() || path.ends_with('/') { path + "index.html" } else { path };
+    let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\0', '\\']);
+    name.split('/').all(plain).then_some(name)
+}
+
+/// Reads a file that is really in the folder, and really a file: opening a pipe would wait for its other end.
+fn read(folder: &Path, name: &str) -> io::Result<Found> {
+    let folder = folder.canonicalize()?;
+    let path = folder.join(name).canonicalize()?;
+    let inside = path.strip_prefix(&folder).map_err(io::Error::other)?;
+    let hidden = inside.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.'));
+    let metadata = path.metadata()?;
+    Ok(if hidden {
+        Found::Nothing
+    } else if metadata.is_dir() && path.join("index.html").is_file() {
+        Found::Folder
+    } else if metadata.is_file() && metadata.len() <= FILE_BYTES_MAX {
+        Found::File(fs::read(path)?.into())
+    } else {
+        Found::Nothing
+    })
+}
+
+/// The tag is weak, since it is the same however the file is encoded.
+fn file(name: &str, bytes: Bytes, asked: &HeaderMap) -> Response {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let tag = format!("W/\"{:016x}\"", hasher.finish());
+    let fresh = asked.get_all(IF_NONE_MATCH).iter().any(|tags| {
+        let tags = tags.to_str().unwrap_or_default().split(',').map(str::trim);
+        tags.into_iter().any(|known| known == "*" || known.trim_start_matches("W/") == &tag[2..])
+    });
+    let kind = mime_guess::from_path(name).first_or_octet_stream();
+    let text = kind.type_() == mime::TEXT || kind.subtype() == mime::JAVASCRIPT || kind.subtype() == mime::JSON;
+    let kind = if text { format!("{kind}; charset=utf-8") } else { kind.to_string() };
+
+    let mut response = Response::new(if fresh { Body::empty() } else { Body::from(bytes) });
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    for (header, value) in [(ETAG, tag), (CONTENT_TYPE, kind)] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(header, value);
+        }
+    }
+    if fresh {
+        headers.remove(CONTENT_TYPE);
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    response
+}
+
+fn redirect(location: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_path_inside() {
+        for (path, file) in [
+            ("/", "index.html"),
+            ("/chat.js", "chat.js"),
+            ("/a/b%20c", "a/b c"),
+            ("/a/", "a/index.html"),
+            ("/%E2%82%AC", "€"),
+        ] {
+            assert_eq!(name(path).as_deref(), Some(file));
+        }
+        for path in [
+            "",
+            "chat.js",
+            "//",
+            "//chat",
+            "/a//b",
+            "/./a",
+            "/../a",
+            "/a/../b",
+            "/%2e%2e/a",
+            "/.git/config",
+            "/a/.env",
+            "/%00",
+            "/a%5c..%5cb",
+            "/%2Fetc",
+            "/%ff",
+            "/a/%2e",
+            "*",
+        ] {
+            assert_eq!(name(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A request's body that nobody read: what is left of it must not be taken for the next request.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{body::Body, extract::Request, response::Response};
+use bytes::Bytes;
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONNECTION, EXPECT},
+};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use pubsub::limits::BODY_DRAIN_BYTES_MAX;
+use tokio::time::timeout;
+
+/// For so long the rest of a body is read and thrown away, so that its sender comes to read the answer.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// Where a body goes that is dropped before its end.
+type Place = Arc<Mutex<Option<Body>>>;
+
+/// What may be left of a request's body when it is answered.
+pub(crate) struct Rest {
+    place: Option<Place>,
+    /// Who waits to be told to go on has not sent it, and should not.
+    waits: bool,
+}
+
+struct Lent {
+    body: Option<Body>,
+    rest: Place,
+}
+
+/// A request whose body comes back when it is not read to its end.
+pub(crate) fn lend(request: Request) -> (Request, Rest) {
+    if request.body().is_end_stream() {
+        return (request, Rest { place: None, waits: false });
+    }
+    let (place, waits) = (Place::default(), request.headers().contains_key(EXPECT));
+    let rest = Arc::clone(&place);
+    (request.map(|body| Body::new(Lent { body: Some(body), rest })), Rest { place: Some(place), waits })
+}
+
+impl Rest {
+    /// Reads what is left of the body, or says in the answer that the connection ends with it.
+    pub(crate) async fn read(self, response: &mut Response) {
+        let unread = self.place.and_then(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let Some(unread) = unread else { return };
+        let slow = response.status() == StatusCode::REQUEST_TIMEOUT;
+        if self.waits || slow || !timeout(DRAIN_MAX, drain(unread)).await.unwrap_or(false) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// Whether the body came to its end.
+async fn drain(mut body: Body) -> bool {
+    let mut len = 0;
+    while let Some(frame) = body.frame().await {
+        len += frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        if frame.is_err() || len > BODY_DRAIN_BYTES_MAX {
+            return false;
+        }
+    }
+    true
+}
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if frame.is_none() {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let unread = self.body.take().filter(|body| !body.is_end_stream());
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = unread;
+    }
+}

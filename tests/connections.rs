@@ -1,0 +1,323 @@
+//! HTTP as others speak it: what is sent to the letter, and what becomes of the connection.
+
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command, time::Duration};
+
+use crate::emulator::Emulator;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+const FORM: &str = "host: linger\r\ncontent-type: application/x-www-form-urlencoded\r\n";
+
+async fn connect(emulator: &Emulator) -> TcpStream {
+    TcpStream::connect(emulator.address()).await.unwrap()
+}
+
+/// Sends something, and reads what comes until the server closes the connection.
+async fn exchange(emulator: &Emulator, sent: impl AsRef<[u8]>) -> String {
+    let mut stream = connect(emulator).await;
+    // It may close the connection before all is written.
+    let _ = stream.write_all(sent.as_ref()).await;
+    rest(&mut stream).await
+}
+
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let read = timeout(Duration::from_secs(15), stream.read_to_end(&mut bytes)).await;
+    read.expect("the connection is closed").unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn statuses(answers: &str) -> Vec<&str> {
+    answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect()
+}
+
+async fn published(emulator: &Emulator, channel: &str) -> usize {
+    let url = emulator.url(&format!("/sub?channel={channel}&cursor=earliest&wait=0"));
+    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    text.matches("\"id\"").count()
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_never_costs_the_next_request() {
+    let emulator = Emulator::start(&[]).await;
+    let next = "GET /healthz HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n";
+    let bodies = [
+        "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_owned(),
+        "content-length: 5\r\n\r\nhello".to_owned(),
+        format!("content-length: 200000\r\n\r\n{}", "x".repeat(200_000)),
+        format!("transfer-encoding: chunked\r\n\r\n30D40\r\n{}\r\n0\r\n\r\n", "x".repeat(200_000)),
+    ];
+    for (line, status) in [
+        ("POST /nope", "404"),
+        ("PUT /pub", "405"),
+        ("POST /sub", "405"),
+        ("POST /healthz", "405"),
+        ("POST /pub", "415"),
+        ("OPTIONS /pub", "204"),
+        ("GET /sub?wait=0", "200"),
+        ("GET /metrics", "200"),
+        ("GET /", "200"),
+    ] {
+        for body in &bodies {
+            let answers = exchange(&emulator, format!("{line} HTTP/1.1\r\nhost: linger\r\n{body}{next}")).await;
+            assert_eq!(statuses(&answers), [status, "200"], "{line}: {answers}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_too_long_to_be_thrown_away_ends_the_connection_and_says_so() {
+    let emulator = Emulator::start(&[]).await;
+    let long = "x".repeat(3 << 20);
+    let next = "GET /healthz HTTP/1.1\r\nhost: linger\r\n\r\n";
+    for line in ["POST /nope", "POST /pub"] {
+        let head = format!("{line} HTTP/1.1\r\n{FORM}content-length: {}\r\n\r\n", long.len());
+        let answers = exchange(&emulator, format!("{head}{long}{next}")).await;
+        assert_eq!(statuses(&answers).len(), 1, "{line}: {answers}");
+        assert!(answers.contains("connection: close\r\n"), "{line}: {answers}");
+    }
+    // Who asks before sending is told not to, and is not waited for.
+    let asks = format!("POST /nope HTTP/1.1\r\n{FORM}expect: 100-continue\r\ncontent-length: 9\r\n\r\n");
+    let answers = exchange(&emulator, asks).await;
+    assert_eq!(statuses(&answers), ["404"]);
+    assert!(answers.contains("connection: close\r\n"), "{answers}");
+}
+
+#[tokio::test]
+async fn a_request_that_was_read_is_carried_out_though_its_client_sends_no_more() {
+    let emulator = Emulator::start(&[]).await;
+    for number in 0..20 {
+        let body = format!("channel=fin&message={number}");
+        let request = format!("POST /pub HTTP/1.1\r\n{FORM}content-length: {}\r\n\r\n{body}", body.len());
+        let mut stream = connect(&emulator).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200 "), "half a connection is enough for an answer");
+    }
+    assert_eq!(published(&emulator, "fin").await, 20);
+    for path in ["/", "/healthz", "/metrics", "/sub?wait=0", "/sub?channel=fin&cursor=earliest"] {
+        let mut stream = connect(&emulator).await;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: linger\r\n\r\n").as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200 "), "{path}");
+    }
+    // Half a request is none.
+    let mut stream = connect(&emulator).await;
+    let half = format!("POST /pub HTTP/1.1\r\n{FORM}content-length: 99\r\n\r\nchannel=half&message=x");
+    stream.write_all(half.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    rest(&mut stream).await;
+    assert_eq!(published(&emulator, "half").await, 0);
+}
+
+#[tokio::test]
+async fn a_poll_whose_client_left_is_let_go_though_more_was_sent() {
+    let emulator = Emulator::start(&[]).await;
+    let poll = "GET /sub?wait=25 HTTP/1.1\r\nhost: linger\r\n\r\n";
+    for sent in [poll.to_owned(), poll.repeat(2)] {
+        let mut stream = connect(&emulator).await;
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        while emulator.metric("linger_holds").await < 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(stream);
+        let gone = async {
+            while emulator.metric("linger_holds").await > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), gone).await.expect("long before its 25 s are over");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_408() {
+    let emulator = Emulator::start(&[]).await;
+    let mut stream = connect(&emulator).await;
+    let head = format!("POST /pub HTTP/1.1\r\n{FORM}content-length: 99\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    let mut answer = [0; 4096];
+    let trickle = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let _ = write.write_all(b"m").await;
+        }
+    };
+    let len = tokio::select! {
+        len = read.read(&mut answer) => len.unwrap(),
+        () = trickle => unreachable!(),
+    };
+    let answer = String::from_utf8_lossy(&answer[..len]);
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"slow_body\""), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn no_target_is_a_500_and_none_leads_to_another_host() {
+    let emulator = Emulator::start(&[]).await;
+    for (line, status) in [
+        ("HEAD /%00", "404"),
+        ("GET /%00", "404"),
+        ("GET /a%00b", "404"),
+        ("GET nope", "400"),
+        ("GET healthz", "400"),
+        ("CONNECT example.com:443", "400"),
+        ("OPTIONS *", "404"),
+        ("GET *", "404"),
+        ("GET http://127.0.0.1/healthz", "200"),
+        ("GET http://127.0.0.1", "200"),
+        ("GET ?x", "400"),
+        ("GET //client", "404"),
+        ("GET //example.com/..", "404"),
+        ("GET //example.com/%2e%2e", "404"),
+        ("GET /%2f%2fexample.com", "404"),
+        ("GET /\\example.com", "404"),
+        ("HEAD //", "404"),
+    ] {
+        let answer = exchange(&emulator, format!("{line} HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n")).await;
+        assert!(!answer.contains("location:"), "{line}: {answer}");
+        assert_eq!(statuses(&answer), [status], "{line}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn there_is_one_host_and_it_is_this_servers() {
+    let emulator = Emulator::start(&["--allowed-host", "chat.example"]).await;
+    let ask = async |version: &str, hosts: &[&str]| {
+        let hosts: String = hosts.iter().map(|host| format!("host: {host}\r\n")).collect();
+        let request = format!("GET /healthz HTTP/1.{version}\r\n{hosts}connection: close\r\n\r\n");
+        let answer = exchange(&emulator, request).await;
+        let code = ["malformed_request", "wrong_host"].into_iter().find(|code| answer.contains(code));
+        (answer.split(' ').nth(1).unwrap_or_default().to_owned(), code)
+    };
+    for hosts in [&[][..], &["linger", "linger"], &["a b"], &["a@b"], &["a/b"]] {
+        assert_eq!(ask("1", hosts).await, ("400".to_owned(), Some("malformed_request")), "{hosts:?}");
+    }
+    for host in ["evil.example", "127.0.0.1.evil.example", "evil.example:3000", "localhost.evil.example", ""] {
+        assert_eq!(ask("1", &[host]).await, ("421".to_owned(), Some("wrong_host")), "{host}");
+    }
+    for host in ["localhost", "127.0.0.1:80", "[::1]:3000", "chat.example", "CHAT.example:443", "app.localhost"] {
+        assert_eq!(ask("1", &[host]).await, ("200".to_owned(), None), "{host}");
+    }
+    assert_eq!(ask("0", &[]).await, ("200".to_owned(), None), "HTTP/1.0 has no Host");
+}
+
+#[tokio::test]
+async fn a_body_is_taken_as_it_is() {
+    let emulator = Emulator::start(&[]).await;
+    for encoding in ["gzip", "identity", "br, gzip", ""] {
+        let request = reqwest::Client::new().post(emulator.url("/pub")).header("content-encoding", encoding);
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body("message=a");
+        let answer = request.send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["accept-encoding"]),
+            (415, &"identity".parse().unwrap())
+        );
+    }
+    assert_eq!(published(&emulator, "lobby").await, 0);
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_as_long_as_it_is_said() {
+    let emulator = Emulator::start(&["--keep-alive", "1s"]).await;
+    let mut stream = connect(&emulator).await;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: linger\r\n\r\n").await.unwrap();
+    assert_eq!(statuses(&rest(&mut stream).await), ["200"]);
+    let help = Command::new(&*crate::emulator::BINARY).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("[env: LINGER_KEEP_ALIVE=] [default: 75s]"), "longer than balancers keep theirs: {help}");
+}
+
+#[tokio::test]
+async fn an_answer_over_a_kilobyte_is_compressed_where_asked() {
+    let emulator = Emulator::start(&[]).await;
+    let body = format!("channel=long&message={}", "long ".repeat(1000));
+    let request = reqwest::Client::new().post(emulator.url("/pub")).body(body);
+    request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+    for path in ["/sub?channel=long&cursor=earliest", "/chat.js", "/"] {
+        let get = async |encodings: &str| {
+            let request = reqwest::Client::new().get(emulator.url(path)).header("accept-encoding", encodings);
+            let answer = request.send().await.unwrap();
+            let headers = answer.headers().clone();
+            (headers, answer.bytes().await.unwrap())
+        };
+        let (headers, small) = get("br, gzip").await;
+        assert_eq!(
+            (&headers["content-encoding"], &headers["vary"]),
+            (&"gzip".parse().unwrap(), &"accept-encoding".parse().unwrap())
+        );
+        let (headers, plain) = get("gzip;q=0, *").await;
+        let (unasked, again) = get("identity").await;
+        assert!(!headers.contains_key("content-encoding") && !unasked.contains_key("content-encoding"));
+        assert_eq!(unasked["vary"], "accept-encoding", "caches are told");
+        assert!(plain == again && small.len() < plain.len(), "{path}");
+    }
+}
+
+/// A page of one's own, with what must not be served in it and around it.
+fn own_page() -> PathBuf {
+    let root = std::env::temp_dir().join(format!("linger-page-{}", std::process::id()));
+    let page = root.join("page");
+    fs::create_dir_all(page.join("more")).unwrap();
+    fs::create_dir_all(page.join(".git")).unwrap();
+    fs::create_dir_all(page.join("empty")).unwrap();
+    for (file, text) in [
+        ("index.html", "own"),
+        ("more/index.html", "more"),
+        (".env", "secret"),
+        (".git/config", "secret"),
+        ("../outside", "secret"),
+    ] {
+        fs::write(page.join(file), text).unwrap();
+    }
+    for (to, link) in [("../outside", "out"), ("more", "in"), (".env", "shown"), ("..", "up"), ("loop", "loop")] {
+        let _ = symlink(to, page.join(link));
+    }
+    let _ = Command::new("mkfifo").arg(page.join("pipe")).status();
+    page
+}
+
+#[tokio::test]
+async fn a_page_of_ones_own_is_served_and_nothing_around_it() {
+    let page = own_page();
+    let emulator = Emulator::start(&["--static-dir", page.to_str().unwrap()]).await;
+    let ask = async |path: &str| {
+        exchange(&emulator, format!("GET {path} HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n")).await
+    };
+    for (path, text) in
+        [("/", "own"), ("/index.html", "own"), ("/more/", "more"), ("/in/index.html", "more"), ("/?x", "own")]
+    {
+        let answer = ask(path).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(text), "{path}: {answer}");
+        assert!(answer.contains("cache-control: no-cache\r\n") && answer.contains("etag: W/\""), "{path}: {answer}");
+    }
+    let folder = ask("/more").await;
+    assert!(folder.starts_with("HTTP/1.1 308 ") && folder.contains("location: /more/\r\n"), "{folder}");
+    for path in [
+        "//more",
+        "///more",
+        "/./more",
+        "/x/../more",
+        "/.env",
+        "/.git/config",
+        "/%2egit/config",
+        "/out",
+        "/up/outside",
+        "/shown",
+        "/loop",
+        "/pipe",
+        "/pipe/",
+        "/empty",
+        "/empty/",
+        "/more/index.html/",
+        "/nope",
+    ] {
+        let answer = timeout(Duration::from_secs(5), ask(path)).await.expect("at once");
+        assert!(answer.starts_with("HTTP/1.1 404 ") && !answer.contains("secret"), "{path}: {answer}");
+    }
+    let _ = fs::remove_dir_all(page.parent().unwrap());
+}
