@@ -122,10 +122,11 @@ async fn a_repeat_whose_answer_is_known_is_answered() {
     let first = whole.publish("a", Some("k")).await.id.expect("published");
     // The filler that finds the message goes through; the one that spares others a wait hangs.
     pair.proxy.cut(Kind::PutFiller, Cut::Delay(Duration::ZERO));
-    pair.proxy.cut(Kind::PutFiller, Cut::Stall);
+    for _ in 0..3 {
+        pair.proxy.cut(Kind::PutFiller, Cut::Stall);
+    }
     let again = cut.publish("a", Some("k")).await;
-    assert_eq!(again.id, Some(first));
-    assert!(again.ended - again.begun < Duration::from_secs(2), "{again:?}");
+    assert_eq!(again.id, Some(first), "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
