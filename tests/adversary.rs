@@ -98,7 +98,8 @@ async fn a_process_that_is_cut_off_claims_nothing() {
     let id = whole.publish("first", None).await.id.expect("published");
     let holder = cut.clone();
     let held = tokio::spawn(async move { holder.poll(&format!("cursor={id}&wait=25")).await });
-    while pair.cut.metric("linger_holds").await == 0 {
+    // It has read, and waits.
+    while pair.cut.metric("linger_followers").await == 0 {
         sleep(Duration::from_millis(5)).await;
     }
     pair.proxy.set_down(true);
