@@ -80,7 +80,7 @@ fn canonical(host: &str) -> Result<String, String> {
     let label =
         |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if !name.split('.').all(label) {
-        return Err(ORIGIN.to_owned());
+        return Err(format!("{host} is no host; a host is a name such as example.com, or an address"));
     }
     if name != host {
         return Err(format!("{host} ends with a dot, which is another host; write {name}"));

@@ -88,7 +88,8 @@ fn fields_of(media_type: MediaType, body: &[u8]) -> Result<Fields<4>, Problem> {
             }
         }
         MediaType::Json => {
-            json::read_into(&mut fields, body).map_err(|error| malformed(&error))?;
+            json::read_into(&mut fields, body)
+                .map_err(|error| malformed(&format!("the body can't be read as a JSON object: {error}")))?;
         }
     }
     fields.once()
