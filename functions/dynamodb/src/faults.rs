@@ -416,19 +416,19 @@ async fn a_strangers_message_in_the_slot_is_not_taken_for_ones_own() {
     assert_eq!(process.append("same", None).await.unwrap().id.offset(), 6);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_follower_notices_a_log_that_was_made_anew() {
+/// What befalls a process that follows, and how long it may take to notice that its log was lost meanwhile.
+async fn follower_notices(befalls: impl AsyncFnOnce(&World, &Process), within: Duration) {
     let world = world();
-    let process = world.process(24 * HOUR);
-    let first = process.say("first").await;
+    let (follower, writer) = (world.process(24 * HOUR), world.process(24 * HOUR));
+    let first = writer.say("first").await;
     let channel = Channel::default();
-    let mut tail = process.store.tail(&channel, first);
+    let mut tail = follower.store.tail(&channel, first);
     for _ in 0..10 {
         assert!(tail.next().await.unwrap().batch.is_empty());
     }
     world.table.clear();
-    sleep(SECOND).await;
-    let second = process.say("second").await;
+    befalls(&world, &follower).await;
+    let second = writer.say("second").await;
     let begun = clock::now();
     let batch = loop {
         let batch = tail.next().await.unwrap().batch;
@@ -436,6 +436,15 @@ async fn a_follower_notices_a_log_that_was_made_anew() {
             break batch;
         }
     };
-    assert!(clock::now() - begun < 26 * SECOND);
+    let took = clock::now() - begun;
+    assert!(took < within, "{took:?}");
     assert_eq!((texts(&batch), batch.missed(), batch.after(), batch.cursor()), (vec!["second"], true, first, second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_notices_a_log_that_was_made_anew() {
+    follower_notices(async |_, _| sleep(SECOND).await, 21 * SECOND).await;
+    // At once after its process was frozen, and as soon as its table answers again.
+    follower_notices(async |world, _| world.clock.advance(6 * SECOND), SECOND).await;
+    follower_notices(async |_, process| process.line.cut(5 * SECOND), 12 * SECOND).await;
 }

@@ -80,7 +80,7 @@ impl Line {
     }
 
     /// Cuts the process off for so long.
-    pub(super) fn cut(&self, span: Duration) {
+    pub(crate) fn cut(&self, span: Duration) {
         self.table().count("cut off");
         self.condition(|condition| condition.cut_until = Some(clock::now() + span));
     }
