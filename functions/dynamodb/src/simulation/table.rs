@@ -143,7 +143,7 @@ impl SimulatedTable {
     }
 
     /// Somebody deletes the heads.
-    pub(super) fn behead(&self) {
+    pub(crate) fn behead(&self) {
         self.with(|state| state.heads.clear());
         self.count("head deleted");
     }
