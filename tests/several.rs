@@ -195,6 +195,7 @@ async fn held_polls_wait_on_so_many_channels_in_all_and_refusing_one_costs_nothi
     bench.reads();
     assert_eq!(bench.poll(&many(3, Start::Latest)).await.unwrap_err(), Refusal::TooManyPlaces(7));
     assert_eq!((bench.reads(), bench.stats().holds, bench.stats().followers), (0, 1, 5));
+    assert_eq!(bench.stats().places, 5);
     let _two = bench.held(&many(2, Start::Latest)).await;
     held.abort();
     settle().await;
