@@ -287,3 +287,44 @@ async fn nothing_is_lost_when_the_set_changes() {
         assert_eq!(got[number], texts(&all), "{number}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_channel_delays_a_quiet_one_by_no_more_than_one_answer() {
+    let bench = Arc::new(bench());
+    let publisher = Arc::clone(&bench);
+    let busy = tokio::spawn(async move {
+        for number in 0..5_000 {
+            publisher.publish_to(&channel("busy"), &number.to_string()).await;
+            sleep(SECOND / 1_000).await;
+        }
+    });
+    let mut stands = vec![place("busy", Start::Latest), place("quiet", Start::Latest)];
+    let (mut answers, mut heard) = (0, 0);
+    while !busy.is_finished() {
+        let said = (answers % 7 == 3).then(|| {
+            let bench = Arc::clone(&bench);
+            tokio::spawn(async move { bench.publish_to(&channel("quiet"), "now").await })
+        });
+        let mut late = 0;
+        loop {
+            let answer = bench.poll(&stands).await.unwrap();
+            stands = next(&stands, &answer);
+            answers += 1;
+            match texts(&answer[1])[..] {
+                [] if said.is_some() => late += 1,
+                [] => break,
+                ["now"] => {
+                    heard += 1;
+                    break;
+                }
+                _ => panic!("twice: {answer:?}"),
+            }
+            assert!(late <= 1, "{late} answers came before it");
+        }
+        assert_eq!(
+            texts(&bench.subscribe(&channel("quiet"), Start::Latest, ANY, clock::now()).await.unwrap()).len(),
+            0
+        );
+    }
+    assert!(answers > 4_000 && heard > 500, "{answers} answers, {heard} of them with the quiet one's");
+}
