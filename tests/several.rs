@@ -321,10 +321,6 @@ async fn a_busy_channel_delays_a_quiet_one_by_no_more_than_one_answer() {
             }
             assert!(late <= 1, "{late} answers came before it");
         }
-        assert_eq!(
-            texts(&bench.subscribe(&channel("quiet"), Start::Latest, ANY, clock::now()).await.unwrap()).len(),
-            0
-        );
     }
     assert!(answers > 4_000 && heard > 500, "{answers} answers, {heard} of them with the quiet one's");
 }
