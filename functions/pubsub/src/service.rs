@@ -128,7 +128,7 @@ impl Service {
     ) -> Result<Vec<Arc<Batch>>, Refusal> {
         self.open()?;
         let begun = clock::now();
-        let reader = Reader { store: &*self.store, followers: &self.followers, wanted };
+        let reader = Reader { store: &*self.store, followers: &self.followers, wanted, among: places.len() };
         if begun >= until {
             return self.answer(places, wanted, reader.look(places).await);
         }
