@@ -73,6 +73,7 @@ impl Noting {
             cursor: cursor(&answer["cursor"]),
             missed: answer["missed"].as_bool().expect("missed"),
             held: !query.contains("wait=0"),
+            aside: false,
             kept: Duration::MAX,
             trouble: Duration::ZERO,
         })

@@ -11,6 +11,7 @@
 #[cfg(feature = "dynamodb")]
 mod adversary;
 mod architecture;
+mod bench;
 mod client;
 mod connections;
 mod crowd;
@@ -28,6 +29,7 @@ mod process;
 mod proxy;
 #[cfg(feature = "dynamodb")]
 mod runtime;
+mod several;
 mod soak;
 mod stores;
 mod strangers;

@@ -68,6 +68,7 @@ pub(crate) struct Counted {
     addresses: Arc<Addresses>,
     address: IpAddr,
     count: fn(&mut Address) -> &mut u32,
+    how_many: u32,
 }
 
 impl Addresses {
@@ -85,14 +86,15 @@ impl Addresses {
         self.rate(address, "new channels", self.allowed.channels, |address| &mut address.channels)
     }
 
-    /// Counts a poll.
-    pub(crate) fn hold(self: &Arc<Self>, address: IpAddr) -> Result<Option<Counted>, Problem> {
-        self.count(address, "polls", self.allowed.holds, |address| &mut address.holds)
+    /// Counts a poll, for each of its channels.
+    pub(crate) fn poll(self: &Arc<Self>, address: IpAddr, channels: usize) -> Result<Option<Counted>, Problem> {
+        let channels = u32::try_from(channels).unwrap_or(u32::MAX);
+        self.count(address, "polls", self.allowed.holds, |address| &mut address.holds, channels)
     }
 
     /// Counts a connection. None is for those that are not limited.
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<Option<Counted>, Problem> {
-        self.count(address, "connections", self.allowed.connections, |address| &mut address.connections)
+        self.count(address, "connections", self.allowed.connections, |address| &mut address.connections, 1)
     }
 
     fn rate(
@@ -117,6 +119,7 @@ impl Addresses {
         what: &str,
         max: u32,
         count: fn(&mut Address) -> &mut u32,
+        how_many: u32,
     ) -> Result<Option<Counted>, Problem> {
         let Some(address) = self.limited(address) else {
             return Ok(None);
@@ -124,11 +127,11 @@ impl Addresses {
         let mut known = self.known();
         let address = known.room_for(address, clock::now());
         let counted = count(known.addresses.entry(address).or_default());
-        if *counted >= max {
+        if counted.saturating_add(how_many) > max {
             return Err(Problem::rate_limited(what, LATER));
         }
-        *counted += 1;
-        Ok(Some(Counted { addresses: Arc::clone(self), address, count }))
+        *counted += how_many;
+        Ok(Some(Counted { addresses: Arc::clone(self), address, count, how_many }))
     }
 
     /// What an address counts as, if it is limited at all.
@@ -188,7 +191,7 @@ impl Rate {
 impl Drop for Counted {
     fn drop(&mut self) {
         if let Some(address) = self.addresses.known().addresses.get_mut(&self.address) {
-            *(self.count)(address) -= 1;
+            *(self.count)(address) -= self.how_many;
         }
     }
 }
