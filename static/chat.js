@@ -9,7 +9,7 @@ import { Conversation } from './chat/conversation.js';
 import { element } from './chat/dom.js';
 import { List, address } from './chat/list.js';
 import { noChannel, startSharing, welcome } from './chat/share.js';
-import { showState } from './chat/state.js';
+import { showNoState, showState } from './chat/state.js';
 import { startSwitcher } from './chat/switcher.js';
 import { isChannelName } from './chat/words.js';
 import { base } from './config.js';
@@ -61,7 +61,7 @@ function open() {
   composer.open(channel);
   conversation.open(channel, ...(channel ? [] : noChannel(name)));
   if (channel) showState(channel.state);
-  else showState({ state: 'stopped', reason: 'there is no such channel' }, true);
+  else showNoState();
   show();
 }
 

@@ -248,7 +248,7 @@ export class Conversation {
     const news = `${unread} new ${unread === 1 ? 'message' : 'messages'}`;
     this.toEnd.textContent = unread > 0 ? `${news} ↓` : 'To the end ↓';
     this.toEnd.classList.toggle('news', unread > 0);
-    this.toEnd.hidden = this.atEnd;
+    this.toEnd.hidden = this.atEnd || this.items.length === 0;
   }
 
   /** What was today is yesterday at midnight. */

@@ -64,7 +64,7 @@ export function startSwitcher(channels, go) {
       found.append(note);
     }
     // Whoever typed a name in full means that one.
-    selected = Math.max(0, [...found.children].findIndex((item) => item instanceof HTMLElement && item.dataset.name === wanted));
+    selected = Math.max(0, others.findIndex(({ name }) => name === wanted));
     select(0);
   }
 
