@@ -1,5 +1,5 @@
 // The one poll of a page for all that it follows on a server, and of its browser where tabs can share. It is a loop of
-// turns: look at once, be held, pause, or wait for the tab that leads. Whatever happens ends a turn and changes the next.
+// turns: look at once, be held, pause, or wait for the tab that leads. What happens ends a turn and changes the next one.
 
 /** @import { Answer, Means, Positions, State } from './types.js' */
 /** @import { Place } from './place.js' */
@@ -8,38 +8,32 @@
 
 import { watchPage } from './page.js';
 import { positions } from './place.js';
-import { LingerError, isBatch, notLinger, request } from './request.js';
+import { ask } from './question.js';
+import { LingerError, notLinger } from './request.js';
 import { Tabs } from './tabs.js';
 import { answered, backOff, onAnswer, pause } from './wait.js';
 import { CHANNELS_MAX, Wanted } from './wanted.js';
 
-/** How long to be held, in seconds, also where a server would hold longer; and when to give such a poll up. */
+/** How long to be held, in seconds, also where a server would hold longer. */
 const HOLD_S = 25;
-const HELD_MAX_MS = 40_000;
 
 /** How long to be held for some of the channels, when there are too many for one poll. The others wait so long. */
 const TURN_S = 2;
 
-/** Whoever only looks is answered soon, or not at all. */
-const LOOK_MAX_MS = 10_000;
-
-/** So many holds in a row that bring nothing, each within so long: somebody does not hold, and asking on would be a loop. */
+/** So many holds in a row that bring nothing, each within so long: nobody holds, and asking on would be a loop. */
 const QUICK_HOLDS = 5;
 const QUICK_MS = 100;
 
 /** After how long a page that rests looks: the first time, the second, and then each time. */
 const LOOK_AGAIN_MS = [15_000, 30_000, 60_000];
 
-/** Proxies take lines of about 2,000 characters; longer questions are posted. */
-const LINE_MAX = 1500;
-
 /** @type {Poll[]} */
 const polls = [];
 
 /** The poll that a subscription has a part in. @param {string} base @param {boolean} share @param {Means} means */
 export function pollFor(base, share, { fetch, clock }) {
-  const alike = polls.find((poll) => poll.base === base && poll.share === share && poll.fetch === fetch && poll.clock === clock);
-  return alike ?? new Poll(base, share, fetch, clock);
+  const here = polls.filter((poll) => poll.base === base && poll.share === share);
+  return here.find((poll) => poll.fetch === fetch && poll.clock === clock) ?? new Poll(base, share, fetch, clock);
 }
 
 class Poll {
@@ -184,11 +178,9 @@ class Poll {
       this.failures = 0;
       this.deal(answers);
     }
-    if (status && !leading) {
-      this.tell(status.state);
-      this.compare(status.at);
-    }
-    if ((answers || status) && !this.asking) this.stop.abort();
+    if (status && !leading) this.tell(status.state);
+    const apart = status && !leading && this.compare(status.at);
+    if ((answers || apart) && !this.asking) this.stop.abort();
   }
 
   /** One poll, wait or pause. */
@@ -201,6 +193,7 @@ class Poll {
     if (this.page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return this.wait();
     if (leading) this.compare(positions(this.wanted.places.values()));
     const looking = this.places.filter((place) => place.looking);
+    if (looking.length === 0) this.apart = false;
     if (looking.length === 0 && !leading) return this.wait();
     try {
       if (looking.length > 0) await this.ask(this.together(looking), 0, signal);
@@ -217,12 +210,15 @@ class Poll {
 
   /** Whoever stands elsewhere than the leader looks, once, whether something is there. @param {Positions} at */
   compare(at) {
-    for (const place of this.places) {
-      const leader = at.get(place.channel);
-      if (!leader || !place.cursor || [place.cursor, place.compared].includes(leader)) continue;
-      place.compared = leader;
+    const apart = this.places.filter(({ channel, cursor, compared }) => {
+      const leader = at.get(channel);
+      return leader && cursor && leader !== cursor && leader !== compared;
+    });
+    for (const place of apart) {
+      place.compared = at.get(place.channel);
       place.looking = true;
     }
+    return apart.length > 0;
   }
 
   /** Which places one request can ask for: each in a channel of its own, and all begin alike. @param {Place[]} looking */
@@ -233,9 +229,8 @@ class Poll {
     return [...new Map(alike.map((place) => [place.channel, place])).values()].slice(0, CHANNELS_MAX);
   }
 
-  /** Waits for something new in all channels that the tabs want; a page that rests looks now and then. @param {AbortSignal} signal */
+  /** Waits for news in all channels that the tabs want. A page that rests looks now and then. @param {AbortSignal} signal */
   async hold(signal) {
-    this.apart = false;
     if (this.resting && !this.more) {
       await this.wait(LOOK_AGAIN_MS[Math.min(this.looks, LOOK_AGAIN_MS.length - 1)]);
       if (signal.aborted) return;
@@ -247,11 +242,18 @@ class Poll {
     await this.ask(this.wanted.next(), this.resting || this.more ? 0 : longest, signal);
   }
 
-  /** Asks for what stands after places, and gives it to all who follow those channels. @param {Place[]} places @param {number} waitS @param {AbortSignal} signal */
+  /**
+   * Asks for what stands after places, and gives it to all who follow those channels.
+   *
+   * @param {Place[]} places
+   * @param {number} waitS
+   * @param {AbortSignal} signal
+   */
   async ask(places, waitS, signal) {
     const begun = this.clock.now();
     this.asking = true;
-    const answers = await this.request(places, waitS, signal).finally(() => {
+    const { base, fetch, clock } = this;
+    const answers = await ask(base, places, waitS, this.failures > 0, { fetch, clock, signal }).finally(() => {
       this.asking = false;
     });
     if (places.some((place, index) => place.had(answers[index]))) throw notLinger('an older answer', { status: 200 });
@@ -268,24 +270,6 @@ class Poll {
     const was = this.state.state;
     this.state = { state: 'live' };
     if (was !== 'live') this.tabs.announce();
-  }
-
-  /** @param {Place[]} places @param {number} waitS @param {AbortSignal} signal @returns {Promise<Answer[]>} one for each place */
-  async request(places, waitS, signal) {
-    const { base, fetch, clock } = this;
-    const last = places.find((place) => place.last)?.last;
-    const asked = `channels=${places.map((place) => place.asked)}${last ? `&last=${last}` : ''}`;
-    const query = `${asked}&wait=${waitS}`;
-    const { origin } = globalThis.location ?? {};
-    const posts = query.length > LINE_MAX || (origin && new URL(base).origin !== origin);
-    const how = posts ? { path: '/sub', form: new URLSearchParams(query) } : { path: `/sub?${query}` };
-    /** @param {any} body */
-    const said = ({ channels }, /** @type {string} */ name) => Object.getOwnPropertyDescriptor(Object(channels), name)?.value;
-    const is = (/** @type {any} */ body) =>
-      Boolean(body.channels) && places.every(({ channel, cursor }) => isBatch(said(body, channel) ?? { messages: [], cursor, missed: false }));
-    const limitMs = waitS > 0 ? HELD_MAX_MS : LOOK_MAX_MS;
-    const body = await request({ base, ...how, asked, is, again: this.failures > 0, limitMs }, { fetch, clock, signal });
-    return places.map(({ channel, cursor, after }) => ({ messages: [], cursor, missed: false, ...said(body, channel), channel, after }));
   }
 
   /** @param {Answer[]} answers */

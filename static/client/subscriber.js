@@ -119,7 +119,9 @@ export class Subscriber {
       place.dealt = undefined;
       if (!dealt) continue;
       const rest = place.take(dealt);
-      place.looking = !rest && dealt.cursor !== place.cursor;
+      // What brings nothing says nothing to whoever stands elsewhere.
+      const elsewhere = dealt.cursor !== place.cursor && (dealt.messages.length > 0 || dealt.missed);
+      place.looking = !rest && (place.looking || elsewhere);
       if (rest) this.pass(place, rest);
     }
   }

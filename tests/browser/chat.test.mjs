@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { hasState, join, openChat, problem, publish, say, shown, shows, startBrowser, startEmulator, texts, until } from './support.mjs';
+import { hasState, goTo, openChat, problem, publish, say, shown, shows, startBrowser, startEmulator, texts, until } from './support.mjs';
 
 let browser;
 let emulator;
@@ -303,7 +303,7 @@ test('one can share the channel, make one, go to another, and come back', async 
     assert.equal(await copied(), text);
   }
   await page.click('#share-close');
-  await join(page, 'garden');
+  await goTo(page, 'garden');
   await page.waitForURL('**/?channel=garden');
   await page.click('#switch-open');
   await page.getByRole('option', { name: 'New channel' }).click();

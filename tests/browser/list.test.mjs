@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { join, openChat, publish, say, shown, shows, startBrowser, startEmulator, until } from './support.mjs';
+import { goTo, openChat, publish, say, shown, shows, startBrowser, startEmulator, until } from './support.mjs';
 
 let browser;
 let emulator;
@@ -33,7 +33,7 @@ const icon = (page) => page.evaluate(() => decodeURIComponent(document.querySele
 test('what is unread elsewhere is counted in list, title and icon, with mentions, and the order is of the last message', async () => {
   const page = await open('a');
   await say(page, 'hello', 'Ann');
-  for (const name of ['b', 'c']) await join(page, named(name));
+  for (const name of ['b', 'c']) await goTo(page, named(name));
   await until('c is open', async () => (await page.textContent('#channel')) === named('c'));
   await page.mouse.move(640, 300);
   await outside('a', 'is anybody here?');
@@ -60,7 +60,7 @@ test('what was read is remembered across visits, and what came meanwhile is mark
   const page = await open('a');
   await outside('a', 'read');
   await shows(page, 'read');
-  await join(page, named('b'));
+  await goTo(page, named('b'));
   await outside('b', 'read, too');
   await shows(page, 'read, too');
   await page.close();
@@ -97,7 +97,7 @@ test('windows of one browser have the same channels, and what is read in one is 
 test('drafts survive a switch and a reload, and what was sent does not come back', async () => {
   const page = await open('a');
   await page.fill('#message', 'half a thought');
-  await join(page, named('b'));
+  await goTo(page, named('b'));
   assert.equal(await page.inputValue('#message'), '');
   await page.fill('#message', 'another');
   await page.reload();
@@ -108,7 +108,7 @@ test('drafts survive a switch and a reload, and what was sent does not come back
   await until('a is open', async () => (await page.textContent('#channel')) === named('a'));
   assert.equal(await page.inputValue('#message'), 'half a thought');
   await page.reload();
-  await join(page, named('b'));
+  await goTo(page, named('b'));
   assert.equal(await page.inputValue('#message'), '');
 });
 
@@ -121,7 +121,7 @@ test('what one says in a channel goes out while another is open, and is own when
   }, { times: 1 });
   await say(page, 'on its way', 'Ann');
   await until('it is being sent', () => release);
-  await join(page, named('b'));
+  await goTo(page, named('b'));
   assert.equal(await page.locator('#outbox li').count(), 0);
   release();
   await has(page, 'b', 'a').catch(() => has(page, 'a', 'b'));
@@ -133,9 +133,9 @@ test('what one says in a channel goes out while another is open, and is own when
 
 test('a link joins its channel, a wrong name is offered as what it may be, and a wrong address too', async () => {
   const page = await open('a');
-  await join(page, `${emulator.base}/?channel=${named('b')}`);
+  await goTo(page, `${emulator.base}/?channel=${named('b')}`);
   await until('it is open', async () => (await page.textContent('#channel')) === named('b'));
-  await join(page, `#Grüße aus ${count}!`);
+  await goTo(page, `#Grüße aus ${count}!`);
   await until('it is open', async () => (await page.textContent('#channel')) === `Gru-e-aus-${count}`);
   await page.goto(`${emulator.base}/?channel=no%20way`);
   await page.getByRole('link', { name: 'Go to #lobby' }).waitFor();
@@ -147,7 +147,7 @@ test('a link joins its channel, a wrong name is offered as what it may be, and a
 
 test('twenty channels are followed in one hold, and each is there at once when one goes to it', async () => {
   const page = await open('a');
-  for (let number = 0; number < 19; number += 1) await join(page, `${named('x')}-${number}`);
+  for (let number = 0; number < 19; number += 1) await goTo(page, `${named('x')}-${number}`);
   await until('all are listed', async () => (await rows(page)).length === 20);
   for (let number = 0; number < 19; number += 1) await publish(emulator.base, `in ${number}`, { channel: `${named('x')}-${number}` });
   await until('all but the open one are unread', async () => (await page.title()).startsWith('(18) '));

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { hasState, join, openChat, problem, publish, root, say, shown, startBrowser, startEmulator, until } from './support.mjs';
+import { hasState, goTo, openChat, problem, publish, root, say, shown, startBrowser, startEmulator, until } from './support.mjs';
 
 const screens = `${root}/target/screens`;
 let axe;
@@ -266,7 +266,7 @@ test('everything can be reached and done by keyboard', async () => {
   await page.keyboard.press('Escape');
   assert.equal(await focus(), 'switch-open');
   // What is found is gone through with the arrows, and channels with Alt and the arrows.
-  for (const name of ['garden', 'ops']) await join(page, name);
+  for (const name of ['garden', 'ops']) await goTo(page, name);
   await page.keyboard.press('Control+k');
   await page.keyboard.press('ArrowDown');
   await page.keyboard.press('Enter');

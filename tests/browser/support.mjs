@@ -166,7 +166,7 @@ export async function say(page, text, nick) {
 }
 
 /** Goes to a channel as a person does who knows its name, or its link. */
-export async function join(page, wanted) {
+export async function goTo(page, wanted) {
   await page.keyboard.press('Control+k');
   await page.fill('#name', wanted);
   await page.press('#name', 'Enter');
