@@ -53,11 +53,11 @@ export async function publish(draft) {
 }
 
 /**
- * Subscribes to a channel, or to several. With `onMessages` it calls that with each batch, and is settled when it has ended; without,
- * it is an async iterator of batches. The first batch of a channel is what is there now, possibly nothing; any later one
- * has messages, or says that some were missed. It ends with the signal, with the loop, or when the server says that such a
- * request never succeeds, which an iterator throws as a LingerError. What is returned has `retry()`, which ends a pause
- * after a failure at once.
+ * Subscribes to a channel, or to several. With `onMessages` it calls that with each batch, and is settled when it has
+ * ended; without, it is an async iterator of batches. A batch is of one channel. The first one of a channel is what is
+ * there now, possibly nothing; any later one has messages, or says that some were missed. It ends with the signal, with
+ * the loop, or when the server says that such a request never succeeds, which an iterator throws as a LingerError. What is
+ * returned has `retry()`, which ends a pause after a failure at once.
  *
  * @overload
  * @param {Where & Follow & Handler} options

@@ -18,8 +18,9 @@ export function count(unread, name) {
 /** @param {number} unread */
 function counted(unread) {
   const text = unread > 9 ? '9+' : `${unread}`;
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="9" fill="#4f46e5"/>
-    <text x="16" y="23" font-family="sans-serif" font-size="20" font-weight="700" text-anchor="middle" fill="#fff">${text}</text></svg>`;
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" font-family="sans-serif" font-size="20">
+    <rect width="32" height="32" rx="9" fill="#4f46e5"/>
+    <text x="16" y="23" font-weight="700" text-anchor="middle" fill="#fff">${text}</text></svg>`;
   return `data:image/svg+xml,${encodeURIComponent(svg)}`;
 }
 

@@ -57,6 +57,10 @@ export class Channel {
     this.world = world;
     this.own = new Own(name, world.nick);
     this.outbox = new Outbox(world.base, this);
+    this.own.onOther(() => {
+      const others = this.entries.filter(({ message, own }) => !own && this.own.has(message));
+      for (const { message } of others) this.mark(message.id, true);
+    }, this.stop.signal);
   }
 
   start() {

@@ -82,7 +82,12 @@ export class Channels {
     this.changed();
   }
 
-  /** Remembers one channel, and leaves the others as another window may have them. @param {string} name @param {Kept[string]} [known] */
+  /**
+   * Remembers one channel, or forgets it, and leaves the others as another window may have them.
+   *
+   * @param {string} name
+   * @param {Kept[string]} [known]
+   */
   keep(name, known) {
     const { [name]: _, ...others } = kept();
     write('localStorage', KEPT, known ? { ...others, [name]: known } : others);

@@ -58,7 +58,12 @@ export class Conversation {
     this.renameDays();
   }
 
-  /** Shows a channel; without one, what there is to say about that. @param {Channel | undefined} channel @param {...Node} says */
+  /**
+   * Shows a channel; without one, what there is to say about that.
+   *
+   * @param {Channel | undefined} channel
+   * @param {...Node} says
+   */
   open(channel, ...says) {
     this.channel = channel;
     this.items = [];
@@ -86,8 +91,9 @@ export class Conversation {
     }
     if (this.welcome.hidden) this.goToEnd(false);
     if (channel.unread > 0) {
-      this.lineBefore(this.items.find(({ message }) => message.id === channel.newFrom));
-      this.goToNew();
+      const from = this.items.find(({ message }) => message.id === channel.newFrom);
+      this.lineBefore(from);
+      if (from) this.goTo(from.node);
     }
     this.scrolled();
   }
@@ -232,12 +238,17 @@ export class Conversation {
     if (looked) this.scrolled();
   }
 
-  /** To the first new message, if it is out of sight; from there on to the end. */
+  /** To the first new message, if it is still below; from there on to the end. */
   goToNew() {
-    const { top, bottom } = this.scroller.getBoundingClientRect();
-    const line = this.newLine?.getBoundingClientRect().top ?? top;
-    if (this.channel?.unread && (line < top || line > bottom)) this.scroller.scrollTop += line - top;
+    const { bottom } = this.scroller.getBoundingClientRect();
+    const line = this.newLine?.getBoundingClientRect().top ?? 0;
+    if (this.channel?.unread && this.newLine && line > bottom) this.goTo(this.newLine);
     else this.goToEnd();
+  }
+
+  /** Brings something to the top, unless what is below it is less than fills the page. @param {HTMLElement} node */
+  goTo(node) {
+    this.scroller.scrollTop += node.getBoundingClientRect().top - this.scroller.getBoundingClientRect().top;
   }
 
   /** The reader looks, or not: says how much is unread, and where. */

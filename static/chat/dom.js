@@ -52,7 +52,12 @@ export function closeDialog(dialog) {
   else dialog.removeAttribute('open');
 }
 
-/** A button that copies a text. Over plain HTTP there is no clipboard: it says so. @param {() => string} text @param {string} [label] */
+/**
+ * A button that copies a text. Over plain HTTP there is no clipboard: it says so.
+ *
+ * @param {() => string} text
+ * @param {string} [label]
+ */
 export function copyButton(text, label = 'Copy') {
   const copy = button(label, async () => {
     const say = (/** @type {string} */ words) => {

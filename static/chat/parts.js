@@ -1,6 +1,6 @@
 // A text in parts: links, code, and what is around them.
 
-/** So many addresses of one message are looked at, and so many pieces of code. More are no help, and cost every reader time. */
+/** So many addresses and pieces of code of one message are looked at. More are no help, and cost every reader time. */
 const LINKS_MAX = 100;
 const CODES_MAX = 100;
 

@@ -2,7 +2,7 @@
 
 import { closeDialog, copyButton, element, made, openDialog } from './dom.js';
 import { address } from './list.js';
-import { channelName } from './words.js';
+import { NAME_RULE, channelName } from './words.js';
 
 /** @param {string} base @param {string} name */
 function ways(base, name) {
@@ -38,7 +38,8 @@ export function startSharing(base, name, leave) {
 
 /** What an empty channel says. @param {string} base @param {string} name */
 export function welcome(base, name) {
-  return [made('h2', '', made('bdi', '', `#${name}`)), made('p', '', 'Nothing has been said here yet.'), ...ways(base, name)];
+  const title = made('h2', '', made('bdi', '', `#${name}`));
+  return [title, made('p', '', 'Nothing has been said here yet.'), ...ways(base, name)];
 }
 
 /** What is said instead of a channel that can't be one. @param {string} wanted */
@@ -51,7 +52,7 @@ export function noChannel(wanted) {
   });
   return [
     made('h2', '', 'No such channel'),
-    made('p', '', '“', made('bdi', '', wanted), '” can’t be one: a name has 1 to 64 letters, digits, dots, hyphens and underscores.'),
+    made('p', '', '“', made('bdi', '', wanted), `” can’t be one: a name has ${NAME_RULE}.`),
     made('div', 'row', ...links),
   ];
 }

@@ -5,7 +5,7 @@
 import { newKey } from '../client.js';
 import { closeDialog, element, made, openDialog } from './dom.js';
 import { badge } from './list.js';
-import { channelName, isChannelName } from './words.js';
+import { NAME_RULE, channelName, isChannelName } from './words.js';
 
 /** @param {string} text a link to a channel, or its name */
 function wantedName(text) {
@@ -58,7 +58,7 @@ export function startSwitcher(channels, go) {
     else if (isChannelName(wanted) && !joined.has(wanted)) option(wanted, '+', `Join ${wanted}`);
     else if (cleaned && !joined.has(cleaned)) option(cleaned, '+', `Join ${cleaned}`);
     if (wanted && !isChannelName(wanted)) {
-      const note = made('li', 'note', 'A name has 1 to 64 letters, digits, dots, hyphens and underscores, without accents.');
+      const note = made('li', 'note', `A name has ${NAME_RULE}.`);
       note.setAttribute('role', 'option');
       note.setAttribute('aria-disabled', 'true');
       found.append(note);

@@ -51,6 +51,9 @@ export function channelName(wanted) {
   return plain.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^-+|-+$/g, '').slice(0, 64);
 }
 
+/** What a channel's name is made of, for people. */
+export const NAME_RULE = '1 to 64 letters, digits, dots, hyphens and underscores, without accents';
+
 /** Whether a channel can be called so. @param {string} name */
 export const isChannelName = (name) => /^[A-Za-z0-9._-]{1,64}$/.test(name);
 

@@ -35,7 +35,7 @@ function areChannels(value) {
 const RULES = {
   base: ['a text, such as url.href', isText],
   channel: [NAME, isChannel],
-  channels: [`['news', 'ops'] or { news: cursor, ops: null }, of one channel at least, none twice, each ${NAME}`, areChannels],
+  channels: [`['news', 'ops'] or { news: cursor, ops: null }, none twice, each ${NAME}`, areChannels],
   signal: ['an AbortSignal, such as controller.signal', (value) => 'aborted' in Object(value)],
   fetch: FUNCTION,
   clock: ['a clock', (value) => FUNCTION[1](value?.now)],

@@ -11,7 +11,11 @@ export const CHANNELS_MAX = 20;
 const CALL_MS = 20_000;
 
 export class Wanted {
-  /** What other tabs said, and whether it was before they were last asked. @type {Map<string, {want: Positions, old?: true}>} */
+  /**
+   * What other tabs said; `old` is from before they were last asked.
+   *
+   * @type {Map<string, {want: Positions, old?: true}>}
+   */
   tabs = new Map();
   /** Where the leader stands, by channel. @type {Map<string, Place>} */
   places = new Map();
@@ -28,7 +32,11 @@ export class Wanted {
     return true;
   }
 
-  /** Follows what is wanted now, and says whether the set changed. Where it stands already, it stays. @param {Positions} own */
+  /**
+   * Follows what is wanted now, and says whether the set changed. Where it stands already, it stays.
+   *
+   * @param {Positions} own what this tab wants
+   */
   update(own) {
     const all = [...[...this.tabs.values()].flatMap(({ want }) => [...want]), ...own];
     const before = `${[...this.places.keys()]}`;
