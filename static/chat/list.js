@@ -43,6 +43,8 @@ export class List {
     element('side-close', HTMLButtonElement).addEventListener('click', () => this.show(false));
     element('shade', HTMLElement).addEventListener('click', () => this.show(false));
     addEventListener('keydown', ({ key }) => key === 'Escape' && this.shown && this.show(false));
+    // Where there is room again, it is no sheet.
+    matchMedia('(min-width: 48.01rem)').addEventListener('change', () => this.shown && this.show(false));
     // Nothing moves away under a pointer.
     this.list.addEventListener('pointerleave', () => this.order());
   }
