@@ -82,7 +82,7 @@ export class Composer {
     this.name = value;
     this.me.replaceChildren(face(value || null), made('bdi', '', value || 'Name'));
     this.me.classList.toggle('named', value !== '');
-    this.me.setAttribute('aria-label', value ? `Your name: ${value}. Change it` : 'Enter your name');
+    this.me.title = value ? `Your name: ${value}` : 'Enter your name';
     // Where there is room, one is asked for a name; on a phone the text comes first.
     this.rename(value === '' && matchMedia('(min-width: 48.01rem)').matches);
     return true;

@@ -95,11 +95,11 @@ const states = {
     async enter(page) {
       // The look after the answer that says so is the one that is not answered.
       const { port } = emulator;
-      await page.route('**/sub?*cursor=*', async (route) => {
+      await page.route('**/sub?*channels=*', async (route) => {
         const response = await route.fetch().catch(() => undefined);
         if (!response) return route.abort();
         const answer = await response.json();
-        if (answer.missed) await page.route('**/sub?**', () => {});
+        if (answer.channels.lobby?.missed) await page.route('**/sub?**', () => {});
         return route.fulfill({ response, json: answer });
       });
       await emulator.kill();
@@ -242,6 +242,20 @@ for (const [name, { path = '/', opened = true, state = 'live', enter }] of Objec
   });
 }
 
+test('a window of 320 by 256 leaves most of its height to read, and few messages stand at its end', async () => {
+  const context = await browser.newContext({ viewport: { width: 320, height: 256 }, hasTouch: true, isMobile: true });
+  const page = await openChat(context, emulator.base);
+  await say(page, 'hello', 'Ines');
+  await page.locator('#conversation .own').waitFor();
+  const [room, below, width] = await page.evaluate(() => {
+    const scroller = document.querySelector('#scroller').getBoundingClientRect();
+    const last = document.querySelector('#conversation .message:last-child .bubble').getBoundingClientRect();
+    return [scroller.height, scroller.bottom - last.bottom, document.documentElement.scrollWidth];
+  });
+  assert.ok(room >= 150 && below < 24 && width <= 320, `${room} ${below} ${width}`);
+  await context.close();
+});
+
 test('everything can be reached and done by keyboard', async () => {
   const context = await browser.newContext();
   const page = await openChat(context, emulator.base);
@@ -258,7 +272,7 @@ test('everything can be reached and done by keyboard', async () => {
   await page.keyboard.press('Tab');
   await page.keyboard.type('hello');
   await page.keyboard.press('Enter');
-  await page.getByText('hello').waitFor();
+  await page.getByText('hello', { exact: true }).waitFor();
   assert.equal(await focus(), 'message');
   await page.focus('#switch-open');
   await page.keyboard.press('Enter');
