@@ -335,7 +335,7 @@ async fn there_are_at_most_so_many_followers_and_refusing_one_costs_nothing() {
     let other = Channel::parse("other").unwrap();
     let elsewhere = async || bench.subscribe(&other, Start::Latest, ANY, clock::now() + SECOND).await;
     assert_eq!(elsewhere().await.unwrap_err(), Refusal::TooManyFollowers(1));
-    assert_eq!((bench.reads(), bench.stats()), (0, Stats { holds: 1, followers: 1, ..bench.stats() }));
+    assert_eq!((bench.reads(), bench.stats()), (0, Stats { holds: 1, places: 1, followers: 1, ..bench.stats() }));
     let _shares = bench.holds(10, Start::Latest).await;
     assert_eq!(bench.stats().holds, 11, "a channel that is followed has room for all");
     drop((herd, _shares));

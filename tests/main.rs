@@ -12,6 +12,7 @@
 mod adversary;
 mod architecture;
 mod bench;
+mod channels;
 mod client;
 mod connections;
 mod crowd;
@@ -22,6 +23,7 @@ mod emulator;
 mod functions;
 mod garbage;
 mod hold;
+mod host;
 mod hostile;
 mod log;
 mod process;
@@ -29,6 +31,7 @@ mod process;
 mod proxy;
 #[cfg(feature = "dynamodb")]
 mod runtime;
+mod sets;
 mod several;
 mod soak;
 mod stores;

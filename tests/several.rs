@@ -195,6 +195,7 @@ async fn held_polls_wait_on_so_many_channels_in_all_and_refusing_one_costs_nothi
     bench.reads();
     assert_eq!(bench.poll(&many(3, Start::Latest)).await.unwrap_err(), Refusal::TooManyPlaces(7));
     assert_eq!((bench.reads(), bench.stats().holds, bench.stats().followers), (0, 1, 5));
+    assert_eq!(bench.stats().places, 5);
     let _two = bench.held(&many(2, Start::Latest)).await;
     held.abort();
     settle().await;
@@ -285,4 +286,41 @@ async fn nothing_is_lost_when_the_set_changes() {
         let all = bench.subscribe(&channel(&names[number]), Start::Earliest, ANY, clock::now()).await.unwrap();
         assert_eq!(got[number], texts(&all), "{number}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_channel_delays_a_quiet_one_by_no_more_than_one_answer() {
+    let bench = Arc::new(bench());
+    let publisher = Arc::clone(&bench);
+    let busy = tokio::spawn(async move {
+        for number in 0..5_000 {
+            publisher.publish_to(&channel("busy"), &number.to_string()).await;
+            sleep(SECOND / 1_000).await;
+        }
+    });
+    let mut stands = vec![place("busy", Start::Latest), place("quiet", Start::Latest)];
+    let (mut answers, mut heard) = (0, 0);
+    while !busy.is_finished() {
+        let said = (answers % 7 == 3).then(|| {
+            let bench = Arc::clone(&bench);
+            tokio::spawn(async move { bench.publish_to(&channel("quiet"), "now").await })
+        });
+        let mut late = 0;
+        loop {
+            let answer = bench.poll(&stands).await.unwrap();
+            stands = next(&stands, &answer);
+            answers += 1;
+            match texts(&answer[1])[..] {
+                [] if said.is_some() => late += 1,
+                [] => break,
+                ["now"] => {
+                    heard += 1;
+                    break;
+                }
+                _ => panic!("twice: {answer:?}"),
+            }
+            assert!(late <= 1, "{late} answers came before it");
+        }
+    }
+    assert!(answers > 4_000 && heard > 500, "{answers} answers, {heard} of them with the quiet one's");
 }

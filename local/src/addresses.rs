@@ -32,7 +32,7 @@ pub(crate) struct Allowed {
     pub(crate) publishes: u32,
     /// Channels begun in a minute.
     pub(crate) channels: u32,
-    /// Polls held at once.
+    /// Polls held at once, each counted for each of its channels.
     pub(crate) holds: u32,
     /// Connections at once.
     pub(crate) connections: u32,
@@ -244,11 +244,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_dropped_counts_no_more() {
         let (addresses, one) = (addresses(false), address("192.0.2.1"));
-        let first = addresses.hold(one).unwrap();
-        let _second = addresses.hold(one).unwrap();
-        assert!(addresses.hold(one).is_err());
+        let first = addresses.poll(one, 1).unwrap();
+        let _second = addresses.poll(one, 1).unwrap();
+        assert!(addresses.poll(one, 1).is_err());
         drop(first);
-        assert!(addresses.hold(one).is_ok());
+        assert!(addresses.poll(one, 2).is_err(), "one of two is taken, and each channel counts");
+        assert!(addresses.poll(one, 1).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -50,6 +50,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) store: &'a dyn Store,
     pub(crate) followers: &'a Followers,
     pub(crate) wanted: Wanted,
+    /// How many channels the poll is about.
+    pub(crate) among: usize,
 }
 
 /// A poll that waits.
@@ -83,11 +85,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a seat with the channel's follower. Reads first, unless the follower stands just there.
-    async fn sit(self, place: &'a Place, among: usize) -> Wait<'a> {
+    async fn sit(self, place: &'a Place) -> Wait<'a> {
         let Place { channel, start } = place;
         let wait =
             Wait { channel, at: start.cursor().unwrap_or(Cursor::ORIGIN), seat: None, found: None, looked: false };
-        let seat = start.cursor().and_then(|at| self.followers.join_unread(channel, at, among));
+        let seat = start.cursor().and_then(|at| self.followers.join_unread(channel, at, self.among));
         if seat.is_some() {
             return Wait { seat, ..wait };
         }
@@ -95,14 +97,14 @@ impl<'a> Reader<'a> {
             Ok(batch) if self.wanted.is_met_by(&batch) => Wait { found: Some(Ok(batch)), ..wait },
             Ok(batch) => {
                 let at = batch.cursor();
-                Wait { at, seat: self.followers.join(channel, at, among).ok(), looked: true, ..wait }
+                Wait { at, seat: self.followers.join(channel, at, self.among).ok(), looked: true, ..wait }
             }
             Err(error) => Wait { found: Some(Err(error)), ..wait },
         }
     }
 
     /// Returns when there is what is wanted. It outlives an outage of the store.
-    async fn news(self, wait: &mut Wait<'_>, among: usize) -> Told {
+    async fn news(self, wait: &mut Wait<'_>) -> Told {
         if let Some(found) = wait.found.take() {
             return found;
         }
@@ -134,7 +136,7 @@ impl<'a> Reader<'a> {
                 return Ok(batch);
             }
             wait.at = batch.cursor();
-            if let Ok(seat) = self.followers.join(wait.channel, wait.at, among) {
+            if let Ok(seat) = self.followers.join(wait.channel, wait.at, self.among) {
                 wait.seat = Some(seat);
             }
         }
@@ -155,7 +157,7 @@ impl<'a> Hold<'a> {
     /// Has a first look at all places. None is answered before: one that always has something would else keep the others
     /// from ever being looked at.
     pub(crate) async fn begin(reader: Reader<'a>, places: &'a [Place], begun: Instant) -> Self {
-        let mut waits = join_all(places.iter().map(|place| reader.sit(place, places.len()))).await;
+        let mut waits = join_all(places.iter().map(|place| reader.sit(place))).await;
         if waits.iter().any(|wait| !wait.has_failed()) {
             // One that could not be read keeps nobody from waiting for the others. Without a cursor it can't wait itself.
             for (wait, place) in waits.iter_mut().zip(places) {
@@ -169,8 +171,8 @@ impl<'a> Hold<'a> {
 
     /// Returns when the first place has what is wanted: what each has by then.
     pub(crate) async fn news(&mut self) -> Vec<Told> {
-        let (reader, among) = (self.reader, self.waits.len());
-        let mut news: Vec<_> = self.waits.iter_mut().map(|wait| Box::pin(reader.news(wait, among))).collect();
+        let reader = self.reader;
+        let mut news: Vec<_> = self.waits.iter_mut().map(|wait| Box::pin(reader.news(wait))).collect();
         let told = poll_fn(|context| told_by_now(&mut news, context)).await;
         drop(news);
         let nothing = |wait: &Wait<'_>| Ok(Arc::new(Batch::empty(wait.at)));

@@ -65,6 +65,8 @@ pub enum Refusal {
 pub struct Stats {
     /// Polls held now.
     pub holds: usize,
+    /// Channels of all polls held now, each counted for each poll.
+    pub places: usize,
     /// Followers now.
     pub followers: usize,
     /// Messages appended; repeats are not counted.
@@ -126,7 +128,7 @@ impl Service {
     ) -> Result<Vec<Arc<Batch>>, Refusal> {
         self.open()?;
         let begun = clock::now();
-        let reader = Reader { store: &*self.store, followers: &self.followers, wanted };
+        let reader = Reader { store: &*self.store, followers: &self.followers, wanted, among: places.len() };
         if begun >= until {
             return self.answer(places, wanted, reader.look(places).await);
         }
@@ -167,6 +169,7 @@ impl Service {
     pub fn stats(&self) -> Stats {
         Stats {
             holds: self.limits.holds_max - self.holds.available_permits(),
+            places: self.limits.places_max - self.places.available_permits(),
             followers: self.followers.count(),
             published: self.published.load(Relaxed),
             delivered: self.delivered.load(Relaxed),

@@ -19,7 +19,7 @@ pub(super) fn published_is_there(
     for poll in &chain.polls {
         let stood = stands.replace(poll.cursor).unwrap_or(poll.cursor);
         // What could not be read while another channel answered says nothing.
-        let unread = poll.aside && !poll.trouble.is_zero();
+        let unread = poll.aside && (!poll.trouble.is_zero() || !history.unreadable.is_empty());
         if !poll.messages.is_empty() || poll.missed || unread {
             continue;
         }
