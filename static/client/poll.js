@@ -191,7 +191,6 @@ class Poll {
     const { leading } = this.tabs;
     for (const subscriber of active) subscriber.take();
     if (this.page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return this.wait();
-    if (leading) this.compare(positions(this.wanted.places.values()));
     const looking = this.places.filter((place) => place.looking);
     if (looking.length === 0) this.apart = false;
     if (looking.length === 0 && !leading) return this.wait();
