@@ -1,153 +1,67 @@
 // Subscriptions that come and go at random, over a server that fails, is slow and loses answers: each is given every
-// message of its channels once, in its order. A seed replays what happened: SEED=12 node --test seeds.test.mjs
+// message of its channels once, in its order. A seed replays what happened: SEED=12 node --test seeds.test.mjs. SEEDS=400
+// tries so many.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { subscribe } from '../../static/client.js';
 import { Clock } from './clock.mjs';
+import { startTabs } from './seeded-tabs.mjs';
+import { Reader, Server, numbers } from './seeded.mjs';
 
-const SEEDS = process.env.SEED ? [Number(process.env.SEED)] : Array.from({ length: 40 }, (_, seed) => seed + 1);
+const SEEDS = process.env.SEED
+  ? [Number(process.env.SEED)]
+  : Array.from({ length: Number(process.env.SEEDS ?? 20) }, (_, seed) => seed + 1);
 const STEPS = 120;
 
-/** So many messages of a channel come at once: fewer than a server gives, so that there is more. */
-const LIMIT = 3;
+const names = Array.from({ length: 30 }, (_, number) => `c${number}`);
 
-/** Numbers that look random, and are the same for the same seed. */
-function numbers(seed) {
-  let state = seed * 7919;
-  return (below) => {
-    state = (state * 48_271) % 2_147_483_647;
-    return state % below;
-  };
-}
-
-/** A server with channels in memory, whose answers take their time, and sometimes do not come. */
-class Server {
-  channels = new Map();
-  waiting = new Set();
-  polls = 0;
-  broken = true;
-
-  constructor(clock, random) {
-    this.clock = clock;
-    this.random = random;
-  }
-
-  texts(channel) {
-    if (!this.channels.has(channel)) this.channels.set(channel, []);
-    return this.channels.get(channel);
-  }
-
-  publish(channel, text) {
-    this.texts(channel).push(text);
-    for (const look of [...this.waiting]) look();
-  }
-
-  answer(places) {
-    const channels = {};
-    for (const { channel, offset } of places) {
-      const texts = this.texts(channel);
-      const from = offset ?? texts.length;
-      const messages = texts.slice(from, from + LIMIT).map((message, index) => ({ id: `7-${from + index + 1}`, message }));
-      if (messages.length === 0 && offset !== undefined) continue;
-      channels[channel] = { messages, cursor: `7-${from + messages.length}`, missed: false };
+/** A history: readers that come and go, each in one of so many tabs, and messages meanwhile. */
+async function history(seed, tabs, t) {
+  const random = numbers(seed);
+  t.mock.method(Math, 'random', () => random(1_000_000) / 1_000_000);
+  const clock = new Clock();
+  const server = new Server(clock, random);
+  const undo = tabs > 1 ? startTabs(clock, random) : () => {};
+  const some = (count) => [...new Set(Array.from({ length: count }, () => names[random(names.length)]))];
+  // A function of its own is what makes a tab of a page.
+  const fetches = Array.from({ length: tabs }, () => (...request) => server.fetch(...request));
+  const readers = [];
+  try {
+    for (let step = 0; step < STEPS; step += 1) {
+      const choice = random(10);
+      if (readers.length === 0 || choice === 0) {
+        const means = { clock, fetch: fetches[random(tabs)] };
+        readers.push(new Reader('http://linger.test', some(1 + random(5)), means, server, random));
+      } else if (choice === 1) {
+        const [gone] = readers.splice(random(readers.length), 1);
+        gone.check(false);
+        gone.stop.abort();
+      } else {
+        for (const channel of some(1 + random(4))) server.publish(channel, `${channel} ${step}`);
+      }
+      await clock.advance(random(3) === 0 ? random(3000) : random(40));
     }
-    return channels;
-  }
-
-  fetch = (url, { body, signal }) => {
-    const asked = body ?? new URL(url).searchParams;
-    const list = asked.get('channels').split(',');
-    assert.ok(list.length <= 20 && new Set(list.map((place) => place.split(':')[0])).size === list.length);
-    const places = list.map((place) => {
-      const [channel, position] = place.split(':');
-      return { channel, offset: position === 'latest' ? undefined : Number(position.split('-')[1]) };
-    });
-    this.polls += 1;
-    return new Promise((resolve, reject) => {
-      const over = (act) => () => {
-        this.polls -= 1;
-        act();
-      };
-      const fate = this.broken ? this.random(20) : 19;
-      const later = (act) => this.clock.setTimeout(over(act), this.random(50));
-      // Some aborts come to nothing, as some do in a browser.
-      if (fate % 2) signal.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError')));
-      if (fate === 0) return later(() => reject(new TypeError('Failed to fetch')));
-      if (fate === 1) return later(() => resolve(new Response('<h1>busy', { status: 503 })));
-      const end = this.clock.now() + Number(asked.get('wait')) * 1000;
-      const look = () => {
-        const channels = this.answer(places);
-        if (Object.keys(channels).length === 0 && this.clock.now() < end) return;
-        this.waiting.delete(look);
-        this.clock.clearTimeout(timer);
-        const lost = fate === 2;
-        later(() => (lost ? reject(new TypeError('cut off')) : resolve(Response.json({ channels }))));
-      };
-      const timer = this.clock.setTimeout(look, Math.max(0, end - this.clock.now()));
-      this.waiting.add(look);
-      look();
-    });
-  };
-}
-
-/** What a subscription was given, and what it should have been, from its first batch of each channel on. */
-class Reader {
-  had = new Map();
-  wrong = [];
-
-  constructor(base, channels, { clock, fetch }, server, random) {
-    this.stop = new AbortController();
-    this.server = server;
-    this.channels = channels;
-    const onMessages = (messages, { channel, cursor }) => {
-      const end = Number(cursor.split('-')[1]);
-      const texts = messages.map(({ message }) => message);
-      if (!this.had.has(channel)) this.had.set(channel, { from: end - texts.length, texts });
-      else this.had.get(channel).texts.push(...texts);
-      if (random(6) === 0) return new Promise((resolve) => clock.setTimeout(resolve, random(900)));
-    };
-    this.ended = subscribe({ base, channels, clock, fetch, signal: this.stop.signal, onMessages });
-  }
-
-  check(whole) {
-    for (const channel of this.channels) {
-      const had = this.had.get(channel);
-      assert.ok(had || !whole, `${channel} was never begun`);
-      if (!had) continue;
-      const wanted = this.server.texts(channel).slice(had.from);
-      assert.deepEqual(had.texts, whole ? wanted : wanted.slice(0, had.texts.length));
-    }
+    server.broken = false;
+    await clock.advance(120_000);
+    for (const reader of readers) reader.check(true);
+    const polls = server.polls.size;
+    for (const { stop } of readers) stop.abort();
+    await Promise.all(readers.map(({ ended }) => ended));
+    await clock.advance(60_000);
+    assert.equal(clock.running, 0);
+    return polls;
+  } catch (error) {
+    error.message = `with SEED=${seed}: ${error.message}`;
+    throw error;
+  } finally {
+    undo();
   }
 }
 
 test(`in each of ${SEEDS.length} histories, every subscription gets everything once`, async (t) => {
-  for (const seed of SEEDS) {
-    const random = numbers(seed);
-    t.mock.method(Math, 'random', () => random(1000) / 1000);
-    const clock = new Clock();
-    const server = new Server(clock, random);
-    const names = Array.from({ length: 30 }, (_, number) => `c${number}`);
-    const some = (count) => [...new Set(Array.from({ length: count }, () => names[random(names.length)]))];
-    const readers = [];
-    try {
-      for (let step = 0; step < STEPS; step += 1) {
-        const [readerless, choice] = [readers.length === 0, random(10)];
-        if (readerless || choice === 0) readers.push(new Reader('http://linger.test', some(1 + random(5)), { clock, fetch: server.fetch }, server, random));
-        else if (choice === 1) readers.splice(random(readers.length), 1).forEach((reader) => [reader.check(false), reader.stop.abort()]);
-        else for (const channel of some(1 + random(4))) server.publish(channel, `${channel} ${step}`);
-        await clock.advance(random(3) === 0 ? random(3000) : random(40));
-      }
-      server.broken = false;
-      await clock.advance(120_000);
-      for (const reader of readers) reader.check(true);
-      for (const { stop } of readers) stop.abort();
-      await Promise.all(readers.map(({ ended }) => ended));
-      await clock.advance(60_000);
-      assert.equal(clock.running, 0);
-    } catch (error) {
-      error.message = `with SEED=${seed}: ${error.message}`;
-      throw error;
-    }
-  }
+  for (const seed of SEEDS) await history(seed, 1, t);
+});
+
+test(`in each of ${SEEDS.length} histories of four tabs, too, and at their ends one poll is held for all`, async (t) => {
+  for (const seed of SEEDS) assert.ok((await history(seed, 4, t)) <= 1, `SEED=${seed}`);
 });
