@@ -34,4 +34,6 @@ mod strangers;
 mod surroundings;
 #[cfg(feature = "dynamodb")]
 mod table;
+#[cfg(feature = "dynamodb")]
+mod watch;
 mod wire;
