@@ -15,6 +15,7 @@ use crate::{
     emulator::ROOT,
     proxy::{Kind, Proxy},
     runtime::{Function, Functions, Settings, command, event},
+    smoke,
     table::new_table,
 };
 
@@ -266,4 +267,28 @@ async fn a_log_that_can_not_be_written_costs_a_function_no_answer() {
         }
         assert!(subscribe.runs());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_functions_pass_what_a_deployment_must_and_answer_cloudfront_alone() {
+    let table = new_table().await;
+    let secrets = [("LINGER_ORIGIN_SECRETS", "0123456789abcdef0123456789abcdef,")];
+    let settings = Settings { environment: &secrets, ..settings(&local::ENDPOINT, &table) };
+    let functions = Functions::start(&settings).await;
+    let report = smoke::run(&functions.base, &["--direct", &functions.direct]).await.expect("all is well");
+    assert_eq!(report.lines().filter(|line| line.starts_with("ok ")).count(), 8, "{report}");
+
+    // Whoever guesses is refused before anything else is looked at: also the method, and an event that can't be read.
+    let mut guess = get("channel=é");
+    guess["headers"]["linger-origin"] = json!("0123456789abcdef0123456789abcdee");
+    let mut put = post("message=x");
+    put["requestContext"]["http"]["method"] = json!("PUT");
+    let answers = [functions.subscribe.invoke(guess).await, functions.publish.invoke(put).await];
+    for (status, problem) in answers.map(said) {
+        assert_eq!((status, &problem["code"]), (421, &json!("wrong_host")), "{problem}");
+    }
+    // One that is empty is none.
+    let mut empty = get("wait=0");
+    empty["headers"]["linger-origin"] = json!("");
+    assert_eq!(said(functions.subscribe.invoke(empty).await).0, 421);
 }

@@ -28,6 +28,7 @@ mod process;
 mod proxy;
 #[cfg(feature = "dynamodb")]
 mod runtime;
+mod smoke;
 mod soak;
 mod stores;
 mod strangers;
