@@ -220,6 +220,19 @@ fn the_binaries_are_small_and_need_no_newer_system_than_lambdas() {
     }
 }
 
+#[test]
+fn both_architectures_are_built_and_each_is_what_it_is_called() {
+    let (native, other) = if cfg!(target_arch = "aarch64") { (0xB7, 0x3E) } else { (0x3E, 0xB7) };
+    for (folder, machine) in [("target/sam", native), ("target/sam-other", other)] {
+        for name in ["Publish", "Subscribe", "SubscribeManaged"] {
+            let path = ROOT.join(folder).join(name).join("bootstrap");
+            let binary = std::fs::read(&path).unwrap_or_else(|_| panic!("tests/run builds {}", path.display()));
+            assert_eq!(&binary[..4], b"\x7FELF", "{}", path.display());
+            assert_eq!(u16::from_le_bytes([binary[18], binary[19]]), machine, "{}", path.display());
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_with_an_odd_part_is_a_400_and_no_panic() {
     let table = new_table().await;
