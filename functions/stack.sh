@@ -3,6 +3,7 @@
 
 stack=linger
 dry_run=
+profile=
 where=()
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -20,6 +21,7 @@ take_common() {
     --stack | --region | --profile)
       [ $# -ge 2 ] || fail "$1 needs a value"
       if [ "$1" = --stack ]; then stack=$2; else where+=("$1" "$2"); fi
+      [ "$1" != --profile ] || profile=$2
       ;;
     *) taken=0 ;;
   esac

@@ -10,7 +10,7 @@ use crate::emulator::ROOT;
 use regex::Regex;
 
 /// The modules of the library, each with those that it may name.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("limits", &[]),
     ("meter", &[]),
     ("clock", &[]),
@@ -21,7 +21,9 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("store", &["limits", "channel", "cursor", "message", "batch"]),
     ("memory", &["limits", "clock", "channel", "cursor", "message", "batch", "store"]),
     ("follow", &["limits", "clock", "channel", "cursor", "message", "batch", "store"]),
-    ("service", &["limits", "clock", "channel", "cursor", "message", "batch", "store", "follow"]),
+    ("share", &["limits", "batch"]),
+    ("hold", &["limits", "channel", "cursor", "batch", "store", "follow"]),
+    ("service", &["limits", "clock", "channel", "cursor", "message", "batch", "store", "follow", "share", "hold"]),
     ("api", &["limits", "clock", "channel", "cursor", "message", "batch", "store", "service"]),
     ("lib", &[]),
 ];

@@ -277,6 +277,20 @@ fn the_region_and_the_profile_count_for_every_command() {
 }
 
 #[test]
+fn a_budget_is_made_where_budgets_are() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        let arguments = ["--region", "eu-north-1", "--profile", "work", "--budget", "20", "me@example.com"];
+        assert!(account.run("deploy", &arguments, "").succeeded);
+        let made = account.calls().into_iter().find(|call| call.contains("linger-budget")).unwrap();
+        assert!(
+            made.contains("--parameter-overrides Dollars=20 Email=me@example.com --region us-east-1 --profile work")
+        );
+        assert!(!account.run("deploy", &["--budget", "20"], "").succeeded);
+    }
+}
+
+#[test]
 fn a_first_deployment_that_failed_is_cleared_away_when_that_is_agreed_to() {
     for shell in shells() {
         let account = Account::new(&shell);
@@ -399,7 +413,8 @@ fn the_scripts_use_nothing_that_bash_3_2_lacks() {
         let text = fs::read_to_string(ROOT.join(file)).unwrap();
         for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
             assert!(!newer.is_match(line), "{file}: {line}");
-            let known_full = line.contains("run \"${smoke[@]}\"") || line.contains("rest+=(--parameter-overrides");
+            let full = ["\"${smoke[@]}\"", "rest+=(--parameter-overrides", "\"${budget[@]}\""];
+            let known_full = full.iter().any(|known| line.contains(known));
             assert!(known_full || !bare.is_match(line), "{file}: {line}");
         }
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::emulator::{Emulator, ROOT};
-use regex::Regex;
+use regex::{Captures, Regex};
 use tokio::{
     process::{Child, Command},
     time::timeout,
@@ -62,42 +62,62 @@ async fn check(document: &str, shown: &Shown, child: Child) -> String {
     output
 }
 
-async fn run(document: &str) {
-    let emulator = Emulator::start(&["--wait-max", "5s"]).await;
-    let (shown_epoch, epoch) = (Regex::new(r"[1-9]\d{12}-").unwrap(), Regex::new(r#""id":"(\d+-)"#).unwrap());
-    let mut current = None;
+async fn run(document: &str, address: &str, commands: impl Fn(&str) -> bool) {
+    let epoch = Regex::new(r"[1-9]\d{12}-").unwrap();
+    // What stands in this run where the document has an epoch.
+    let mut epochs = BTreeMap::new();
     let mut waiting = Vec::new();
     let all = shown_in(document);
     assert!(!all.is_empty());
-    for shown in &all {
-        let command = shown.command.replace("curl ", "curl -s ").replace("localhost:3000", emulator.address());
-        let command = match &current {
-            Some(epoch) => shown_epoch.replace_all(&command, epoch).into_owned(),
-            None => command,
-        };
+    for shown in all.iter().filter(|shown| commands(&shown.command)) {
+        let command = shown.command.replace("curl ", "curl -s ").replace("localhost:3000", address);
+        let command = epoch.replace_all(&command, |shown: &Captures<'_>| {
+            epochs.get(&shown[0]).cloned().unwrap_or_else(|| shown[0].to_owned())
+        });
         let mut child = start(&command);
         if timeout(Duration::from_millis(1500), child.wait()).await.is_err() {
             waiting.push((shown, child));
             continue;
         }
         let output = check(document, shown, child).await;
-        if output.contains(r#""channel":"lobby""#) {
-            current = epoch.captures(&output).map(|captures| captures[1].to_owned()).or(current);
-        }
+        let pairs = epoch.find_iter(&shown.output).zip(epoch.find_iter(&output));
+        epochs.extend(pairs.map(|(shown, real)| (shown.as_str().to_owned(), real.as_str().to_owned())));
     }
     for (shown, child) in waiting {
         check(document, shown, child).await;
     }
 }
 
+/// Runs a document's commands against an emulator.
+async fn run_here(document: &str) {
+    let emulator = Emulator::start(&["--wait-max", "5s"]).await;
+    run(document, emulator.address(), |_| true).await;
+}
+
 #[tokio::test]
 async fn the_readme_shows_what_happens() {
-    run("README.md").await;
+    run_here("README.md").await;
 }
 
 #[tokio::test]
 async fn the_api_document_shows_what_happens() {
-    run("docs/API.md").await;
+    run_here("docs/API.md").await;
+}
+
+#[cfg(feature = "dynamodb")]
+#[tokio::test]
+async fn both_functions_answer_what_the_api_document_shows() {
+    let functions = crate::runtime::Functions::start(&crate::runtime::Settings {
+        endpoint: &tests::local::ENDPOINT,
+        table: &crate::table::new_table().await,
+        concurrency: 10,
+        deadline: Duration::from_millis(5500),
+        environment: &[],
+    })
+    .await;
+    // Not all headers are the same ones.
+    let whole_answers = |command: &str| !command.contains("curl -i") && !command.contains("curl -si");
+    run("docs/API.md", functions.base.trim_start_matches("http://"), whole_answers).await;
 }
 
 #[test]

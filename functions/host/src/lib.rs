@@ -44,7 +44,7 @@ const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 pub enum Half {
     /// `POST /pub`.
     Publish,
-    /// `GET /sub`.
+    /// `GET /sub` and `POST /sub`.
     Subscribe,
 }
 
@@ -186,7 +186,7 @@ impl Host {
         tracing::info!(
             id,
             route = if self.half == Half::Publish { "/pub" } else { "/sub" },
-            channel = report.channel.as_ref().map(|channel| channel.as_str()),
+            channel = report.channels(),
             status = parts.status.as_u16(),
             code = report.code.map(|code| code.as_str()),
             messages = report.messages,
