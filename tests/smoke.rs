@@ -17,7 +17,7 @@ async fn the_emulator_passes_what_a_deployment_must() {
     let origin = "https://a.example";
     let emulator = Emulator::start(&["--allowed-origin", origin]).await;
     let said = run(&emulator.base, &["--origin", origin]).await.expect("all is well");
-    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 7, "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 8, "{said}");
     // And it finds what is wrong.
     let said = run(&emulator.base, &[]).await.expect("nobody was to be let in");
     assert!(said.contains("CORS: nobody"), "{said}");
