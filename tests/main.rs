@@ -33,10 +33,13 @@ mod proxy;
 mod runtime;
 mod sets;
 mod several;
+mod smoke;
 mod soak;
 mod stores;
 mod strangers;
 mod surroundings;
 #[cfg(feature = "dynamodb")]
 mod table;
+#[cfg(feature = "dynamodb")]
+mod watch;
 mod wire;

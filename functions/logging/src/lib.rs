@@ -47,7 +47,11 @@ impl Log {
         let builder = builder.log_internal_errors(false);
         match format {
             Format::Text { colours } => builder.with_ansi(colours).compact().init(),
-            Format::Json => builder.with_ansi(false).json().flatten_event(true).init(),
+            // The runtime's own spans would be two thirds of each line.
+            Format::Json => {
+                let json = builder.with_ansi(false).json().flatten_event(true);
+                json.with_current_span(false).with_span_list(false).init();
+            }
             Format::Off => {}
         }
         panic::set_hook(Box::new(|panic| {
