@@ -3,7 +3,7 @@
 /** @import { Channel } from './channel.js' */
 
 import { element, made } from './dom.js';
-import { read, write } from './memory.js';
+import { readText, write } from './memory.js';
 import { face } from './message.js';
 import { checkNick, checkText } from './words.js';
 
@@ -27,7 +27,7 @@ export class Composer {
   /** @param {() => void} said something was said */
   constructor(said) {
     this.said = said;
-    this.nick.value = String(read('sessionStorage', NAME) ?? read('localStorage', NAME) ?? '').trim();
+    this.nick.value = readText('sessionStorage', NAME) ?? readText('localStorage', NAME) ?? '';
     this.form.addEventListener('submit', (event) => {
       event.preventDefault();
       this.say();
@@ -130,7 +130,7 @@ export class Composer {
     this.channel = channel;
     this.form.hidden = !channel;
     if (!channel) return;
-    this.message.value = String(read('sessionStorage', `linger draft ${channel.name}`) ?? '');
+    this.message.value = readText('sessionStorage', `linger draft ${channel.name}`) ?? '';
     this.message.placeholder = `Message #${channel.name}`;
     channel.outbox.edit = (text) => {
       this.message.value = this.message.value === '' ? text : `${text}\n${this.message.value}`;
