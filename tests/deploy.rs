@@ -342,7 +342,9 @@ fn without_cloudfront_there_is_an_api_and_it_is_said_how() {
         assert!(ended.succeeded && ended.said.ends_with("linger is at https://api.example\n"), "{}", ended.said);
         let calls = account.calls();
         assert!(
-            !calls.iter().any(|call| call.contains("s3 ") || call.contains("cloudfront") || call.contains("Secret"))
+            !calls
+                .iter()
+                .any(|call| call.starts_with("aws s3") || call.contains("cloudfront") || call.contains("Secret"))
         );
         assert_eq!(calls.last().unwrap(), "python3 tests/aws/smoke https://api.example --origin https://a.example");
     }
