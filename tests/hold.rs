@@ -404,8 +404,10 @@ async fn a_hold_of_any_length_in_which_somebody_looked_is_answered_empty() {
     for ms in [1, 100, 900, 1_000, 1_100, 2_500, 25_000] {
         sleep(Duration::from_millis(130)).await;
         let until = clock::now() + Duration::from_millis(ms);
+        bench.reads();
         let batch = bench.service.subscribe(&bench.channel, Start::After(id), ANY, until).await.unwrap();
         assert!(batch.is_empty() && batch.cursor() == id, "{ms}");
+        assert!(bench.reads() == 0 || ms < 2_500, "{ms}: its follower has looked for it");
     }
 }
 

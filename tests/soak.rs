@@ -281,7 +281,7 @@ async fn a_table_that_fails_loses_nothing_while_strangers_abuse() {
     let (client, done) = (Noting::new(&emulator.base, "x"), Arc::new(AtomicBool::new(false)));
     let mut publishers = JoinSet::new();
     for number in 0..4 {
-        publishers.spawn(publish_through_outages(client.clone(), number, Arc::clone(&done)));
+        publishers.spawn(publish_through_outages(client.clone(), number, Arc::default(), Arc::clone(&done)));
     }
     let readers = [(); 2].map(|()| tokio::spawn(read_through_outages(client.clone())));
     let (corpus, address) = (Arc::new(corpus()), emulator.address().to_owned());

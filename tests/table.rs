@@ -225,10 +225,12 @@ async fn many_publishers_in_many_processes_keep_one_order_at_the_least_cost() {
             ..History::default()
         };
         assert_eq!(check(&history, Rules::default()), Ok(()));
-        let published = history.publishes.iter().filter(|publish| publish.id.is_some()).count();
-        // A machine that is busy with other things may refuse one in a thousand.
-        let refused = history.publishes.len() - published;
-        assert!(refused <= messages / 1000, "{refused} were refused");
+        // Contention refuses nobody. A table that has not answered in time does, on a machine that is busy with other
+        // things, and that takes at least a second.
+        let (published, refused): (Vec<_>, Vec<_>) = history.publishes.iter().partition(|publish| publish.id.is_some());
+        let hasty = refused.iter().find(|publish| publish.ended - publish.begun < Duration::from_secs(1));
+        assert!(hasty.is_none(), "refused at once: {hasty:?}");
+        let (published, refused) = (published.len(), refused.len());
         let delivered = |chain: &Chain| chain.polls.iter().map(|poll| poll.messages.len()).sum::<usize>();
         let all = published..=published + refused;
         assert!(history.chains.iter().all(|chain| all.contains(&delivered(chain))), "everybody has all");
@@ -333,19 +335,44 @@ async fn an_idle_hold_reads_so_often() {
     assert!(reads <= 130 && reads.abs_diff(told) <= told / 10, "{reads}, and OPERATIONS.md says {told}");
 }
 
-/// Publishes for ever, and checks that every refusal is a 503 in time that says when to come back.
-pub(crate) async fn publish_through_outages(client: Noting, number: usize, done: Arc<AtomicBool>) -> Vec<Publish> {
+/// What has been answered so far.
+#[derive(Default)]
+pub(crate) struct Answered {
+    acknowledged: AtomicU32,
+    refused: AtomicU32,
+}
+
+/// Waits until there are so many more.
+async fn more(answers: &AtomicU32, count: u32) {
+    let wanted = answers.load(Relaxed) + count;
+    let counted = async {
+        while answers.load(Relaxed) < wanted {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(120), counted).await.expect("there are more answers");
+}
+
+/// Publishes for ever, and checks that every refusal comes in time.
+pub(crate) async fn publish_through_outages(
+    client: Noting,
+    number: usize,
+    answered: Arc<Answered>,
+    done: Arc<AtomicBool>,
+) -> Vec<Publish> {
     let mut publishes = Vec::new();
     let mut message = 0;
     while !done.load(Relaxed) {
         let text = format!("{number}.{message}");
         let publish = client.publish(&text, Some(&text)).await;
         let took = publish.ended - publish.begun;
-        assert!(took < Duration::from_millis(3500), "{took:?}");
+        assert!(took < Duration::from_secs(6), "{took:?}: an answer is there after 3 s, on a machine with time for it");
         // What was refused may be there: it is asked again with its key until it is.
         if publish.id.is_some() {
             message += 1;
+            answered.acknowledged.fetch_add(1, Relaxed);
         } else {
+            answered.refused.fetch_add(1, Relaxed);
             sleep(Duration::from_millis(200)).await;
         }
         publishes.push(publish);
@@ -360,12 +387,13 @@ async fn an_outage_loses_nothing_that_was_acknowledged() {
     let database = Local::start(Some(&folder), 0);
     let endpoint = database.endpoint.clone();
     let port = endpoint.rsplit(':').next().unwrap().parse().unwrap();
-    let emulator = Emulator::over_table(&endpoint, &table(), &[]).await;
+    // Holds run out while the table is away.
+    let emulator = Emulator::over_table(&endpoint, &table(), &["--wait-max", "5s"]).await;
     let client = Noting::new(&emulator.base, "x");
-    let done = Arc::new(AtomicBool::new(false));
+    let (answered, done) = (Arc::new(Answered::default()), Arc::new(AtomicBool::new(false)));
     let mut publishers = JoinSet::new();
-    for number in 0..8 {
-        publishers.spawn(publish_through_outages(client.clone(), number, Arc::clone(&done)));
+    for number in 0..16 {
+        publishers.spawn(publish_through_outages(client.clone(), number, Arc::clone(&answered), Arc::clone(&done)));
     }
     let reader = tokio::spawn(read_through_outages(client.clone()));
     let signal = |database: &Local, name: &str| {
@@ -373,27 +401,25 @@ async fn an_outage_loses_nothing_that_was_acknowledged() {
         assert!(sent.unwrap().success());
     };
 
-    sleep(Duration::from_secs(2)).await;
+    more(&answered.acknowledged, 100).await;
     signal(&database, "STOP");
     sleep(Duration::from_secs(4)).await;
     let refused = reqwest::get(emulator.url("/sub?channel=x&wait=0")).await.unwrap();
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (503, &b"2"[..]));
-    sleep(Duration::from_secs(26)).await;
+    more(&answered.refused, 50).await;
     signal(&database, "CONT");
-    sleep(Duration::from_secs(3)).await;
+    more(&answered.acknowledged, 50).await;
     drop(database);
-    sleep(Duration::from_secs(3)).await;
+    more(&answered.refused, 50).await;
     let database = Local::start(Some(&folder), port);
-    sleep(Duration::from_secs(4)).await;
+    more(&answered.acknowledged, 50).await;
 
     done.store(true, Relaxed);
     let publishes: Vec<_> = publishers.join_all().await.into_iter().flatten().collect();
     assert!(client.publish("end", None).await.id.is_some());
     let chain = timeout(Duration::from_secs(30), reader).await.expect("it comes to the end").unwrap();
     let delivered: Vec<_> = chain.polls.iter().flat_map(|poll| poll.messages.clone()).collect();
-    let (acknowledged, refused): (Vec<_>, Vec<_>) = publishes.iter().partition(|publish| publish.id.is_some());
-    println!("{} acknowledged, {} refused, {} delivered", acknowledged.len(), refused.len(), delivered.len());
-    assert!(acknowledged.len() > 20 && refused.len() > 20);
+    println!("{} answers to publishers, {} messages delivered", publishes.len(), delivered.len());
     let audit = Some((Duration::ZERO, delivered));
     let history = History { publishes, chains: vec![chain], audit, ..History::default() };
     let rules = Rules { patience: Duration::from_secs(60), ..Rules::default() };
