@@ -27,7 +27,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const ANY: Wanted = Wanted::Batch(Limit::MAX);
 
 /// A memory store that counts how it is read. When it is told to, it fails, its tails hear nothing, and appends take
-/// a second.
+/// a second, or panic.
 struct Counted {
     memory: Mutex<Arc<Memory>>,
     reads: AtomicUsize,
@@ -38,8 +38,10 @@ struct Counted {
 impl Store for Counted {
     fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended> {
         Box::pin(async move {
-            if self.failing.load(Relaxed) > 0 {
-                sleep(SECOND).await;
+            match self.failing.load(Relaxed) {
+                0 => {}
+                1 => sleep(SECOND).await,
+                _ => panic!("a fault of the store"),
             }
             self.memory().append(channel, draft, key).await
         })
@@ -421,6 +423,18 @@ async fn an_append_goes_on_when_its_client_leaves() {
     sleep(SECOND).await;
     let batch = bench.hold(Start::Earliest, ANY).await.unwrap();
     assert_eq!((texts(&batch), bench.stats().published), (vec!["one"], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_an_append_is_its_requests_own() {
+    let bench = bench();
+    bench.store.failing.store(2, Relaxed);
+    let (service, channel) = (Arc::clone(&bench.service), bench.channel.clone());
+    let draft = Draft { nick: None, text: Text::parse("one".to_owned()).unwrap() };
+    let ended = tokio::spawn(async move { service.publish(&channel, draft, None).await }).await;
+    assert!(ended.unwrap_err().is_panic());
+    bench.store.failing.store(0, Relaxed);
+    bench.publish("two").await;
 }
 
 #[tokio::test(start_paused = true)]

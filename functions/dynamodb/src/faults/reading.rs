@@ -255,3 +255,20 @@ async fn a_look_that_finds_news_is_one_query() {
         assert_eq!((world.requests("head"), world.requests("query")), (heads, queries), "{start:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_read_is_an_error_for_whoever_stands_below_it() {
+    let world = world();
+    let process = world.process(24 * HOUR);
+    let first = process.say("first").await;
+    let offset = process.die().await;
+    let log = LogName::new(&Channel::default(), first.epoch());
+    world.table.put_slot_now(&log, offset, &Slot::Unknown { time: world.clock.unix_ms() }, u64::MAX);
+    let last = process.say("last").await;
+    let read = async |start| Store::read(&*process.store, &Channel::default(), start, Limit::MAX).await;
+    assert_eq!(read(Start::After(first)).await.unwrap_err(), StoreError::Corrupt);
+    assert_eq!(process.store.tail(&Channel::default(), first).next().await.unwrap_err(), StoreError::Corrupt);
+    assert_eq!(read(Start::Before(last)).await.unwrap_err(), StoreError::Corrupt);
+    assert_eq!(texts(&read(Start::Earliest).await.unwrap()), ["first"]);
+    assert_eq!(texts(&read(Start::After(Cursor::new(first.epoch(), offset))).await.unwrap()), ["last"]);
+}
