@@ -23,6 +23,8 @@ mod garbage;
 mod hold;
 mod hostile;
 mod log;
+#[cfg(feature = "dynamodb")]
+mod outage;
 mod process;
 #[cfg(feature = "dynamodb")]
 mod proxy;

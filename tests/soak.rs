@@ -273,7 +273,7 @@ async fn cut_now_and_then(proxy: &Proxy, span: Duration) {
 #[cfg(feature = "dynamodb")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_fails_loses_nothing_while_strangers_abuse() {
-    use crate::table::{publish_through_outages, read_through_outages};
+    use crate::outage::{publish_through_outages, read_through_outages};
     let span = Duration::from_secs(setting("SOAK_SECONDS", 5));
     let proxy = Proxy::start(&tests::local::ENDPOINT).await;
     let emulator =
