@@ -1,6 +1,6 @@
 //! A client that takes notes: what it asked and what it was answered, for the checker.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use pubsub::{clock, cursor::Cursor};
 use reqwest::{Client, StatusCode};
@@ -8,6 +8,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use tests::checker::{Poll, Publish};
+
+/// What each channel was told.
+pub(crate) type Told = BTreeMap<String, Poll>;
 
 /// Publishes and polls on one channel of one server.
 #[derive(Clone)]
@@ -24,6 +27,12 @@ impl Noting {
     #[must_use]
     pub(crate) fn new(base: &str, channel: &str) -> Self {
         Self { http: Client::new(), base: base.to_owned(), channel: channel.to_owned(), begun: clock::now() }
+    }
+
+    /// The same client, and the same beginning of time, for another channel.
+    #[must_use]
+    pub(crate) fn on(&self, channel: &str) -> Self {
+        Self { channel: channel.to_owned(), ..self.clone() }
     }
 
     /// The same client, and the same beginning of time, for another server.
@@ -65,17 +74,29 @@ impl Noting {
             return None;
         }
         let answer: Value = serde_json::from_str(&response.text().await.ok()?).expect("JSON");
-        let message = |message: &Value| (cursor(&message["id"]), message["message"].as_str().expect("text").to_owned());
-        Some(Poll {
-            begun,
-            ended: self.elapsed(),
-            messages: answer["messages"].as_array().expect("messages").iter().map(message).collect(),
-            cursor: cursor(&answer["cursor"]),
-            missed: answer["missed"].as_bool().expect("missed"),
-            held: !query.contains("wait=0"),
-            kept: Duration::MAX,
-            trouble: Duration::ZERO,
-        })
+        Some(noted(&answer, begun..self.elapsed(), !query.contains("wait=0")))
+    }
+
+    /// Polls several channels once, each from a position, and says what each was answered. Nothing if there was no answer.
+    pub(crate) async fn poll_several(&self, places: &BTreeMap<String, String>, more: &str) -> Option<Told> {
+        let begun = self.elapsed();
+        let list: Vec<_> = places.iter().map(|(channel, position)| format!("{channel}:{position}")).collect();
+        let query = format!("channels={}&{more}", list.join(","));
+        let url = format!("{}/sub", self.base);
+        // Both ways to ask are the same.
+        let request = if list.len().is_multiple_of(2) {
+            self.http.post(url).header("content-type", "application/x-www-form-urlencoded").body(query)
+        } else {
+            self.http.get(format!("{url}?{query}"))
+        };
+        let response = request.send().await.ok()?;
+        if response.status() != StatusCode::OK {
+            return None;
+        }
+        let answer: Value = serde_json::from_str(&response.text().await.ok()?).expect("JSON");
+        let span = begun..self.elapsed();
+        let told = answer["channels"].as_object().expect("channels").iter();
+        Some(told.map(|(name, part)| (name.clone(), noted(part, span.clone(), !more.contains("wait=0")))).collect())
     }
 
     /// What a bare poll is answered with: a message's id and text.
@@ -85,6 +106,22 @@ impl Noting {
             self.http.get(format!("{}/sub?channel={}", self.base, self.channel)).send().await.expect("an answer");
         let answer: Value = serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON");
         (cursor(&answer["id"]), answer["message"].as_str().expect("text").to_owned())
+    }
+}
+
+/// What an answer says, or the part of it that is one channel's.
+fn noted(answer: &Value, span: Range<Duration>, held: bool) -> Poll {
+    let message = |message: &Value| (cursor(&message["id"]), message["message"].as_str().expect("text").to_owned());
+    Poll {
+        begun: span.start,
+        ended: span.end,
+        messages: answer["messages"].as_array().expect("messages").iter().map(message).collect(),
+        cursor: cursor(&answer["cursor"]),
+        missed: answer["missed"].as_bool().expect("missed"),
+        held,
+        aside: false,
+        kept: Duration::MAX,
+        trouble: Duration::ZERO,
     }
 }
 

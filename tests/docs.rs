@@ -3,10 +3,15 @@
 //! A line that begins with `$ ` is a command, the lines up to the next one its output. A command that does not end soon
 //! waits for one of those that follow. Ids, times and what else is new each time stand for any such.
 
-use std::{collections::BTreeSet, fs, process::Stdio, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::Stdio,
+    time::Duration,
+};
 
 use crate::emulator::{Emulator, ROOT};
-use regex::Regex;
+use regex::{Captures, Regex};
 use tokio::{
     process::{Child, Command},
     time::timeout,
@@ -57,42 +62,62 @@ async fn check(document: &str, shown: &Shown, child: Child) -> String {
     output
 }
 
-async fn run(document: &str) {
-    let emulator = Emulator::start(&["--wait-max", "5s"]).await;
-    let (shown_epoch, epoch) = (Regex::new(r"[1-9]\d{12}-").unwrap(), Regex::new(r#""id":"(\d+-)"#).unwrap());
-    let mut current = None;
+async fn run(document: &str, address: &str, commands: impl Fn(&str) -> bool) {
+    let epoch = Regex::new(r"[1-9]\d{12}-").unwrap();
+    // What stands in this run where the document has an epoch.
+    let mut epochs = BTreeMap::new();
     let mut waiting = Vec::new();
     let all = shown_in(document);
     assert!(!all.is_empty());
-    for shown in &all {
-        let command = shown.command.replace("curl ", "curl -s ").replace("localhost:3000", emulator.address());
-        let command = match &current {
-            Some(epoch) => shown_epoch.replace_all(&command, epoch).into_owned(),
-            None => command,
-        };
+    for shown in all.iter().filter(|shown| commands(&shown.command)) {
+        let command = shown.command.replace("curl ", "curl -s ").replace("localhost:3000", address);
+        let command = epoch.replace_all(&command, |shown: &Captures<'_>| {
+            epochs.get(&shown[0]).cloned().unwrap_or_else(|| shown[0].to_owned())
+        });
         let mut child = start(&command);
         if timeout(Duration::from_millis(1500), child.wait()).await.is_err() {
             waiting.push((shown, child));
             continue;
         }
         let output = check(document, shown, child).await;
-        if output.contains(r#""channel":"lobby""#) {
-            current = epoch.captures(&output).map(|captures| captures[1].to_owned()).or(current);
-        }
+        let pairs = epoch.find_iter(&shown.output).zip(epoch.find_iter(&output));
+        epochs.extend(pairs.map(|(shown, real)| (shown.as_str().to_owned(), real.as_str().to_owned())));
     }
     for (shown, child) in waiting {
         check(document, shown, child).await;
     }
 }
 
+/// Runs a document's commands against an emulator.
+async fn run_here(document: &str) {
+    let emulator = Emulator::start(&["--wait-max", "5s"]).await;
+    run(document, emulator.address(), |_| true).await;
+}
+
 #[tokio::test]
 async fn the_readme_shows_what_happens() {
-    run("README.md").await;
+    run_here("README.md").await;
 }
 
 #[tokio::test]
 async fn the_api_document_shows_what_happens() {
-    run("docs/API.md").await;
+    run_here("docs/API.md").await;
+}
+
+#[cfg(feature = "dynamodb")]
+#[tokio::test]
+async fn both_functions_answer_what_the_api_document_shows() {
+    let functions = crate::runtime::Functions::start(&crate::runtime::Settings {
+        endpoint: &tests::local::ENDPOINT,
+        table: &crate::table::new_table().await,
+        concurrency: 10,
+        deadline: Duration::from_millis(5500),
+        environment: &[],
+    })
+    .await;
+    // Not all headers are the same ones.
+    let whole_answers = |command: &str| !command.contains("curl -i") && !command.contains("curl -si");
+    run("docs/API.md", functions.base.trim_start_matches("http://"), whole_answers).await;
 }
 
 #[test]
@@ -137,4 +162,74 @@ fn links_lead_somewhere() {
             assert!(path.parent().unwrap().join(&captures[1]).exists(), "{}: {}", path.display(), &captures[1]);
         }
     }
+}
+
+/// A table of a document: what stands in its first and second columns, for each row that has a number there.
+fn table(document: &str, heading: &str) -> BTreeMap<String, f64> {
+    let rows = document.split(heading).nth(1).unwrap_or_else(|| panic!("no {heading}")).lines().skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|')).filter_map(|line| {
+        let mut columns = line.trim_matches('|').split('|').map(str::trim);
+        Some((columns.next()?.to_owned(), columns.next()?.parse().ok()?))
+    });
+    rows.collect()
+}
+
+/// Dollars as people write them.
+fn dollars(amount: f64) -> String {
+    match amount {
+        0.0..0.01 => format!("${amount:.4}"),
+        0.01..0.1 => format!("${amount:.3}"),
+        0.1..10.0 => format!("${:.2}", (amount * 10.0).round() / 10.0),
+        _ => format!("${amount:.0}"),
+    }
+}
+
+#[test]
+fn the_costs_are_the_sum_of_their_inputs_wherever_they_are_told() {
+    let read = |file: &str| fs::read_to_string(ROOT.join(file)).unwrap();
+    let (readme, operations) = (read("README.md"), read("docs/OPERATIONS.md"));
+    let prices = table(&operations, "| price | dollars |");
+    let inputs = table(&operations, "| input | |");
+    let (price, input) = (|name: &str| prices[name], |name: &str| inputs[name]);
+    let second = 0.125 * price("a gigabyte-second of Lambda on arm64");
+    let requests = ["the API", "Lambda", "CloudFront"].map(|of| price(&format!("a million requests of {of}")));
+    let said = input("bytes of logs for a request") * price("a gigabyte of logs")
+        + input("bytes of a small answer") * price("a gigabyte sent out");
+    let request = requests.iter().sum::<f64>() / 1e6 + said / 1e9;
+    let read_unit = price("a million read units") / 1e6;
+
+    let idle = 3600.0 * second + 144.0 * (request + input("reads of an idle hold of 25 s") * 0.5 * read_unit);
+    let busy = 3600.0 * (second + request + 8.3 * read_unit);
+    let hidden = 60.0 * (request + 0.02 * second + 0.5 * read_unit);
+    let million = |writes: &str| 1e6 * (request + 0.02 * second) + input(writes) * price("a million write units");
+    let (plain, keyed) = (million("write units of a publish of up to 1 KiB"), million("the same with a key"));
+    for (document, amounts) in [
+        (&readme, &[idle, idle + 7.0 * hidden, plain, keyed, idle * 720.0 * 100.0][..]),
+        (&operations, &[idle, idle + 7.0 * hidden, plain, keyed, idle * 720.0 * 100.0, busy]),
+    ] {
+        for amount in amounts {
+            assert!(document.contains(&dollars(*amount)), "{} is nowhere", dollars(*amount));
+        }
+    }
+}
+
+#[test]
+fn the_operations_document_lists_every_parameter_with_its_default() {
+    let (document, template) =
+        ["docs/OPERATIONS.md", "template.yaml"].map(|file| fs::read_to_string(ROOT.join(file)).unwrap()).into();
+    let parameter = Regex::new(r"(?m)^  (\w+):\n    Type: .*\n    Default: '?([^'\n]*)'?\n(    NoEcho)?").unwrap();
+    let section = document.split("### Parameters").nth(1).unwrap().split("\n### ").next().unwrap();
+    let mut count = 0;
+    for captures in parameter.captures_iter(&template).filter(|captures| captures.get(3).is_none()) {
+        let (name, default) = (&captures[1], &captures[2]);
+        let row = section.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
+        let row = row.unwrap_or_else(|| panic!("{name} is not among the parameters"));
+        let told = row.split('|').nth(2).unwrap().trim().replace('`', "");
+        let is_told = told.split(", ").any(|part| part == default);
+        let in_words =
+            (default.is_empty() && told == "none") || (default == "0" && ["none", "chosen"].contains(&&*told));
+        assert!(is_told || in_words, "{name} is {default:?} by default, and not {told:?}");
+        count += 1;
+    }
+    assert!(count >= 16, "{count}");
 }

@@ -26,7 +26,8 @@ pub(crate) static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
         return ROOT.join(binary);
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let features: &[&str] = if cfg!(feature = "dynamodb") { &["--features", "local/dynamodb"] } else { &[] };
+    // With the functions' features what both need is compiled once, also for `cargo lambda watch`.
+    let features: &[&str] = if cfg!(feature = "dynamodb") { &["--features", "local/dynamodb,lambda"] } else { &[] };
     let build = ["build", "--quiet", "--bin", "linger"].iter().chain(features);
     let built = Command::new(cargo).args(build).current_dir(&*ROOT).status();
     assert!(built.is_ok_and(|status| status.success()), "cargo build --bin linger failed");

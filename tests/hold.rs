@@ -2,154 +2,23 @@
 
 use std::{
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use pubsub::{
-    batch::{Batch, Limit},
+    batch::Limit,
     channel::Channel,
-    clock::{self, Clock},
+    clock,
     cursor::Cursor,
     limits::Limits,
-    memory::Memory,
-    message::{Draft, Key, Text},
-    service::{Refusal, Service, Stats, Wanted},
-    store::{Appended, Look, Reply, Start, Store, StoreError, Tail},
+    service::{Refusal, Stats, Wanted},
+    store::{Start, StoreError},
 };
-use tokio::{task::yield_now, time::sleep};
+use tokio::time::sleep;
 
-const SECOND: Duration = Duration::from_secs(1);
-const ANY: Wanted = Wanted::Batch(Limit::MAX);
-
-/// A memory store that counts how it is read. When it is told to, it fails, its tails hear nothing, and appends take
-/// a second, or panic.
-struct Counted {
-    memory: Mutex<Arc<Memory>>,
-    reads: AtomicUsize,
-    tails: AtomicUsize,
-    failing: AtomicUsize,
-}
-
-impl Store for Counted {
-    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended> {
-        Box::pin(async move {
-            match self.failing.load(Relaxed) {
-                0 => {}
-                1 => sleep(SECOND).await,
-                _ => panic!("a fault of the store"),
-            }
-            self.memory().append(channel, draft, key).await
-        })
-    }
-    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Reply<'a, Batch> {
-        self.reads.fetch_add(1, Relaxed);
-        if self.failing.load(Relaxed) > 0 {
-            return Box::pin(async { Err(StoreError::NoAnswer) });
-        }
-        let memory = self.memory();
-        Box::pin(async move { memory.read(channel, start, limit).await })
-    }
-    fn tail<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Box<dyn Tail + 'a> {
-        self.tails.fetch_add(1, Relaxed);
-        Box::new(CutTail { store: self, memory: self.memory(), channel, at: after })
-    }
-}
-
-impl Counted {
-    fn memory(&self) -> Arc<Memory> {
-        Arc::clone(&self.memory.lock().unwrap())
-    }
-}
-
-/// A tail that hears nothing while its store fails, nor anything of a log that comes after its own.
-struct CutTail<'a> {
-    store: &'a Counted,
-    memory: Arc<Memory>,
-    channel: &'a Channel,
-    at: Cursor,
-}
-
-impl Tail for CutTail<'_> {
-    fn next(&mut self) -> Reply<'_, Look> {
-        Box::pin(async {
-            while self.store.failing.load(Relaxed) > 0 {
-                sleep(SECOND / 4).await;
-            }
-            let look = self.memory.tail(self.channel, self.at).next().await?;
-            self.at = look.batch.cursor();
-            Ok(look)
-        })
-    }
-}
-
-struct Bench {
-    service: Arc<Service>,
-    store: Arc<Counted>,
-    clock: Clock,
-    channel: Channel,
-}
-
-fn bench() -> Bench {
-    bench_with(Limits::default())
-}
-
-fn bench_with(limits: Limits) -> Bench {
-    let clock = Clock::starting_at(1_000_000_000_000);
-    let memory = Mutex::new(Arc::new(Memory::new(clock.clone(), 86_400 * SECOND, limits.clone())));
-    let store = Counted { memory, reads: 0.into(), tails: 0.into(), failing: 0.into() };
-    let store = Arc::new(store);
-    let service = Arc::new(Service::new(Arc::clone(&store) as Arc<dyn Store>, clock.clone(), &limits));
-    Bench { service, store, clock, channel: Channel::default() }
-}
-
-impl Bench {
-    async fn publish(&self, text: &str) -> Cursor {
-        let draft = Draft { nick: None, text: Text::parse(text.to_owned()).unwrap() };
-        self.service.publish(&self.channel, draft, None).await.unwrap().id
-    }
-
-    fn hold(&self, start: Start, wanted: Wanted) -> impl Future<Output = Result<Arc<Batch>, Refusal>> + use<> {
-        let (service, channel) = (Arc::clone(&self.service), self.channel.clone());
-        async move { service.subscribe(&channel, start, wanted, clock::now() + 25 * SECOND).await }
-    }
-
-    /// Starts so many holds and lets them come to rest.
-    async fn holds(&self, count: usize, start: Start) -> Vec<tokio::task::JoinHandle<Result<Arc<Batch>, Refusal>>> {
-        let holds = (0..count).map(|_| tokio::spawn(self.hold(start, ANY))).collect();
-        settle().await;
-        holds
-    }
-
-    /// The log is lost, as when a table is made anew.
-    fn lose(&self) {
-        let memory = Memory::new(self.clock.clone(), 86_400 * SECOND, Limits::default());
-        *self.store.memory.lock().unwrap() = Arc::new(memory);
-    }
-
-    fn stats(&self) -> Stats {
-        self.service.stats()
-    }
-
-    fn reads(&self) -> usize {
-        self.store.reads.swap(0, Relaxed)
-    }
-}
-
-/// Lets every task do what it can without time passing.
-async fn settle() {
-    for _ in 0..50 {
-        yield_now().await;
-    }
-}
-
-fn texts(batch: &Batch) -> Vec<&str> {
-    batch.messages().iter().map(|message| message.text().as_str()).collect()
-}
+use crate::bench::{ANY, SECOND, bench, bench_with, settle, texts};
 
 #[tokio::test(start_paused = true)]
 async fn a_held_poll_is_answered_by_a_publish() {
@@ -174,7 +43,7 @@ async fn a_hold_that_runs_out_ends_where_it_began() {
 async fn a_look_does_not_hold() {
     let bench = bench();
     let begun = clock::now();
-    let looked = bench.service.subscribe(&bench.channel, Start::Latest, ANY, clock::now()).await.unwrap();
+    let looked = bench.subscribe(&bench.channel, Start::Latest, ANY, clock::now()).await.unwrap();
     assert!(looked.is_empty() && clock::now() == begun);
     assert_eq!((bench.stats().followers, bench.reads()), (0, 1));
 }
@@ -407,7 +276,7 @@ async fn a_hold_of_any_length_in_which_somebody_looked_is_answered_empty() {
         sleep(Duration::from_millis(130)).await;
         let until = clock::now() + Duration::from_millis(ms);
         bench.reads();
-        let batch = bench.service.subscribe(&bench.channel, Start::After(id), ANY, until).await.unwrap();
+        let batch = bench.subscribe(&bench.channel, Start::After(id), ANY, until).await.unwrap();
         assert!(batch.is_empty() && batch.cursor() == id, "{ms}");
         assert!(bench.reads() == 0 || ms < 2_500, "{ms}: its follower has looked for it");
     }
@@ -427,12 +296,11 @@ async fn an_append_goes_on_when_its_client_leaves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_an_append_is_its_requests_own() {
-    let bench = bench();
+    let bench = Arc::new(bench());
     bench.store.failing.store(2, Relaxed);
-    let (service, channel) = (Arc::clone(&bench.service), bench.channel.clone());
-    let draft = Draft { nick: None, text: Text::parse("one".to_owned()).unwrap() };
-    let ended = tokio::spawn(async move { service.publish(&channel, draft, None).await }).await;
-    assert!(ended.unwrap_err().is_panic());
+    let publishes = Arc::clone(&bench);
+    let ended = tokio::spawn(async move { publishes.publish("one").await }).await;
+    assert!(ended.is_err_and(|ended| ended.is_panic()));
     bench.store.failing.store(0, Relaxed);
     bench.publish("two").await;
 }
@@ -459,11 +327,11 @@ async fn there_are_at_most_so_many_holds_and_refusing_one_costs_nothing() {
     let other = Channel::parse("other").unwrap();
     for start in [Start::Earliest, Start::Latest, Start::After(id), Start::After(Cursor::new(5, 5))] {
         assert_eq!(bench.hold(start, ANY).await.unwrap_err(), Refusal::TooManyHolds(2));
-        let elsewhere = bench.service.subscribe(&other, start, Wanted::Message, clock::now() + SECOND).await;
+        let elsewhere = bench.subscribe(&other, start, Wanted::Message, clock::now() + SECOND).await;
         assert_eq!(elsewhere.unwrap_err(), Refusal::TooManyHolds(2));
     }
     assert_eq!((bench.reads(), bench.stats().followers), (0, 1));
-    let pending = bench.service.subscribe(&bench.channel, Start::Earliest, ANY, clock::now()).await.unwrap();
+    let pending = bench.subscribe(&bench.channel, Start::Earliest, ANY, clock::now()).await.unwrap();
     assert_eq!(texts(&pending), ["one"], "who only looks needs no hold");
     herd[0].abort();
     settle().await;
@@ -478,9 +346,9 @@ async fn there_are_at_most_so_many_followers_and_refusing_one_costs_nothing() {
     let herd = bench.holds(1, Start::Latest).await;
     bench.reads();
     let other = Channel::parse("other").unwrap();
-    let elsewhere = async || bench.service.subscribe(&other, Start::Latest, ANY, clock::now() + SECOND).await;
+    let elsewhere = async || bench.subscribe(&other, Start::Latest, ANY, clock::now() + SECOND).await;
     assert_eq!(elsewhere().await.unwrap_err(), Refusal::TooManyFollowers(1));
-    assert_eq!((bench.reads(), bench.stats()), (0, Stats { holds: 1, followers: 1, ..bench.stats() }));
+    assert_eq!((bench.reads(), bench.stats()), (0, Stats { holds: 1, places: 1, followers: 1, ..bench.stats() }));
     let _shares = bench.holds(10, Start::Latest).await;
     assert_eq!(bench.stats().holds, 11, "a channel that is followed has room for all");
     drop((herd, _shares));

@@ -11,6 +11,8 @@
 #[cfg(feature = "dynamodb")]
 mod adversary;
 mod architecture;
+mod bench;
+mod channels;
 mod client;
 mod connections;
 mod crowd;
@@ -21,6 +23,7 @@ mod emulator;
 mod functions;
 mod garbage;
 mod hold;
+mod host;
 mod hostile;
 mod log;
 #[cfg(feature = "dynamodb")]
@@ -30,10 +33,15 @@ mod process;
 mod proxy;
 #[cfg(feature = "dynamodb")]
 mod runtime;
+mod sets;
+mod several;
+mod smoke;
 mod soak;
 mod stores;
 mod strangers;
 mod surroundings;
 #[cfg(feature = "dynamodb")]
 mod table;
+#[cfg(feature = "dynamodb")]
+mod watch;
 mod wire;

@@ -32,7 +32,7 @@ pub(crate) struct Allowed {
     pub(crate) publishes: u32,
     /// Channels begun in a minute.
     pub(crate) channels: u32,
-    /// Polls held at once.
+    /// Polls held at once, each counted for each of its channels.
     pub(crate) holds: u32,
     /// Connections at once.
     pub(crate) connections: u32,
@@ -68,6 +68,7 @@ pub(crate) struct Counted {
     addresses: Arc<Addresses>,
     address: IpAddr,
     count: fn(&mut Address) -> &mut u32,
+    how_many: u32,
 }
 
 impl Addresses {
@@ -85,14 +86,15 @@ impl Addresses {
         self.rate(address, "new channels", self.allowed.channels, |address| &mut address.channels)
     }
 
-    /// Counts a poll.
-    pub(crate) fn hold(self: &Arc<Self>, address: IpAddr) -> Result<Option<Counted>, Problem> {
-        self.count(address, "polls", self.allowed.holds, |address| &mut address.holds)
+    /// Counts a poll, for each of its channels.
+    pub(crate) fn poll(self: &Arc<Self>, address: IpAddr, channels: usize) -> Result<Option<Counted>, Problem> {
+        let channels = u32::try_from(channels).unwrap_or(u32::MAX);
+        self.count(address, "polls", self.allowed.holds, |address| &mut address.holds, channels)
     }
 
     /// Counts a connection. None is for those that are not limited.
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<Option<Counted>, Problem> {
-        self.count(address, "connections", self.allowed.connections, |address| &mut address.connections)
+        self.count(address, "connections", self.allowed.connections, |address| &mut address.connections, 1)
     }
 
     fn rate(
@@ -117,6 +119,7 @@ impl Addresses {
         what: &str,
         max: u32,
         count: fn(&mut Address) -> &mut u32,
+        how_many: u32,
     ) -> Result<Option<Counted>, Problem> {
         let Some(address) = self.limited(address) else {
             return Ok(None);
@@ -124,11 +127,11 @@ impl Addresses {
         let mut known = self.known();
         let address = known.room_for(address, clock::now());
         let counted = count(known.addresses.entry(address).or_default());
-        if *counted >= max {
+        if counted.saturating_add(how_many) > max {
             return Err(Problem::rate_limited(what, LATER));
         }
-        *counted += 1;
-        Ok(Some(Counted { addresses: Arc::clone(self), address, count }))
+        *counted += how_many;
+        Ok(Some(Counted { addresses: Arc::clone(self), address, count, how_many }))
     }
 
     /// What an address counts as, if it is limited at all.
@@ -188,7 +191,7 @@ impl Rate {
 impl Drop for Counted {
     fn drop(&mut self) {
         if let Some(address) = self.addresses.known().addresses.get_mut(&self.address) {
-            *(self.count)(address) -= 1;
+            *(self.count)(address) -= self.how_many;
         }
     }
 }
@@ -241,11 +244,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_dropped_counts_no_more() {
         let (addresses, one) = (addresses(false), address("192.0.2.1"));
-        let first = addresses.hold(one).unwrap();
-        let _second = addresses.hold(one).unwrap();
-        assert!(addresses.hold(one).is_err());
+        let first = addresses.poll(one, 1).unwrap();
+        let _second = addresses.poll(one, 1).unwrap();
+        assert!(addresses.poll(one, 1).is_err());
         drop(first);
-        assert!(addresses.hold(one).is_ok());
+        assert!(addresses.poll(one, 2).is_err(), "one of two is taken, and each channel counts");
+        assert!(addresses.poll(one, 1).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

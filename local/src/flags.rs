@@ -86,8 +86,8 @@ pub(crate) struct Flags {
     #[arg(long, env = "LINGER_ADDRESS_CHANNELS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) address_channels: u32,
 
-    /// Polls that one address may have at once
-    #[arg(long, env = "LINGER_ADDRESS_HOLDS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Polls that one address may have at once, each counted for each of its channels
+    #[arg(long, env = "LINGER_ADDRESS_HOLDS", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) address_holds: u32,
 
     /// Connections that one address may have at once

@@ -64,6 +64,7 @@ impl Metrics {
             registry.register(name, help, gauge);
         };
         gauge("holds", "Polls held now", stats.holds);
+        gauge("places", "Channels of all held polls, each counted for each poll", stats.places);
         gauge("followers", "Channels followed now", stats.followers);
         gauge("tasks", "Tasks of the runtime: connections, followers and a few more", alive_tasks());
         let mut counter = |name: &str, help: &str, value: u64| {

@@ -68,7 +68,7 @@ impl Drop for Line {
             id = self.id,
             method = %self.method,
             path = self.path,
-            channel = self.report.channel.as_ref().map(|channel| channel.as_str()),
+            channel = self.report.channels(),
             status = self.status.map(|status| status.as_u16()),
             code = self.report.code.map(|code| code.as_str()),
             messages = self.report.messages,

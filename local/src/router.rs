@@ -21,7 +21,7 @@ use http::{
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use pubsub::{
-    api::{Admission, Api, Problem},
+    api::{Admission, Api, Polls, Problem},
     memory::Memory,
 };
 use tower_http::cors::CorsLayer;
@@ -127,12 +127,13 @@ async fn publish(gate: &Arc<Gate>, api: &Api, mut request: Request) -> Response 
     api.publish(request).await.map(Body::from)
 }
 
-/// Counts the polls of an address.
-async fn subscribe(gate: &Gate, api: &Api, request: Request) -> Response {
-    match gate.addresses.hold(gate.client(&request)) {
-        Ok(_counted) => api.subscribe(request, None).await.map(Body::from),
-        Err(problem) => refuse(problem),
-    }
+/// Counts the channels that an address polls: each takes as much as a poll of its own.
+async fn subscribe(gate: &Arc<Gate>, api: &Api, mut request: Request) -> Response {
+    let client = gate.client(&request);
+    let own = Arc::clone(gate);
+    let polls = Polls(Arc::new(move |channels| Ok(Box::new(own.addresses.poll(client, channels)?))));
+    request.extensions_mut().insert(polls);
+    api.subscribe(request, None).await.map(Body::from)
 }
 
 impl Gate {

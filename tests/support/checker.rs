@@ -50,6 +50,8 @@ pub struct Poll {
     pub missed: bool,
     /// Whether it may wait.
     pub held: bool,
+    /// Whether it was answered because of another channel, and this one had nothing to say.
+    pub aside: bool,
     /// For how long messages are kept, as far as its process knows.
     pub kept: Duration,
     /// For how long, while it lasted, something went wrong between its process and the table.

@@ -18,4 +18,12 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % bound
     }
+
+    /// One of these.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn one_of<T: Clone>(&mut self, choices: &[T]) -> T {
+        choices.get(usize::try_from(self.below(choices.len() as u64)).unwrap_or_default()).expect("a choice").clone()
+    }
 }

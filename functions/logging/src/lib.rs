@@ -44,7 +44,11 @@ impl Log {
         let builder = builder.log_internal_errors(false);
         match format {
             Format::Text => builder.compact().init(),
-            Format::Json => builder.json().flatten_event(true).init(),
+            // The runtime's own spans would be two thirds of each line.
+            Format::Json => {
+                let json = builder.json().flatten_event(true);
+                json.with_current_span(false).with_span_list(false).init();
+            }
             Format::Off => {}
         }
         panic::set_hook(Box::new(|panic| {

@@ -124,6 +124,22 @@ impl Batch {
         self.missed
     }
 
+    /// How long its messages are as JSON, each with a comma.
+    pub(crate) fn bytes(&self) -> usize {
+        self.messages.iter().map(|message| message.encoded_len() + 1).sum()
+    }
+
+    /// Its first messages, so many. Without any it ends where it begins, and what was missed is told with the first of them.
+    pub(crate) fn first(self: &Arc<Self>, count: usize) -> Arc<Self> {
+        match Limit::clamped(count as u64) {
+            _ if count == self.messages.len() => Arc::clone(self),
+            None => Arc::new(Self::empty(self.after)),
+            Some(limit) => {
+                Arc::new(Self::new(self.after, self.messages.iter().cloned(), self.cursor, self.missed, limit))
+            }
+        }
+    }
+
     /// Its JSON, made once.
     #[must_use]
     pub fn encoded(&self) -> Bytes {
@@ -136,9 +152,7 @@ impl Batch {
     pub fn following(self: &Arc<Self>, at: Cursor, limit: Limit) -> Following {
         if at == self.after && (self.missed || at != self.cursor) {
             // Made for whoever stands here, also where it leads from one log into the next.
-            let whole = self.messages.len() <= limit.get();
-            let part = || Arc::new(Self::new(at, self.messages.iter().cloned(), self.cursor, self.missed, limit));
-            return Following::Batch(if whole { Arc::clone(self) } else { part() });
+            return Following::Batch(self.first(limit.get().min(self.messages.len())));
         }
         if at.epoch() != self.cursor.epoch() {
             return Following::Unknown;

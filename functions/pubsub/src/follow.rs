@@ -10,13 +10,14 @@
 
 use std::{
     collections::HashMap,
+    iter,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use tokio::{
-    sync::broadcast,
+    sync::{Notify, broadcast},
     task::AbortHandle,
     time::{Instant, sleep_until},
 };
@@ -26,7 +27,7 @@ use crate::{
     channel::Channel,
     clock::{self, Clock},
     cursor::Cursor,
-    limits::{FOLLOWER_BATCHES, FOLLOWER_IDLE},
+    limits::{FOLLOWER_BATCHES, FOLLOWER_IDLE, POLL_CHANNELS_MAX},
     store::{Look, Store},
 };
 
@@ -54,6 +55,8 @@ struct Follower {
     channel: Channel,
     news: broadcast::Sender<Arc<Batch>>,
     state: Mutex<State>,
+    /// Rung when a hold comes that waits on fewer channels than all who were there.
+    hurried: Notify,
 }
 
 struct State {
@@ -68,6 +71,14 @@ struct State {
     looked_closely: Option<Instant>,
     /// When the last hold left.
     deserted: Instant,
+    holds: Holds,
+}
+
+/// The holds that have a seat, by the number of channels that each waits on.
+struct Holds {
+    counts: [u32; POLL_CHANNELS_MAX + 1],
+    /// The fewest channels that one of them waits on, or waited on when there was one.
+    fewest: usize,
 }
 
 /// A hold's place with a follower.
@@ -76,6 +87,8 @@ pub struct Seat {
     last: Option<Arc<Batch>>,
     news: broadcast::Receiver<Arc<Batch>>,
     follower: Weak<Follower>,
+    /// How many channels its hold waits on.
+    among: usize,
 }
 
 /// The follower has ended, or has passed this hold.
@@ -92,17 +105,21 @@ impl Followers {
         Self { store, clock, max, registry: Arc::default() }
     }
 
-    /// Whether a channel has a follower, or can have one.
+    /// Whether these channels have followers, or can have some.
     ///
     /// # Errors
-    /// [`TooMany`] when it can't.
-    pub fn admit(&self, channel: &Channel) -> Result<(), TooMany> {
-        self.room_for(channel, &self.registry.lock())
+    /// [`TooMany`] when they can't.
+    pub fn admit<'a>(&self, channels: impl Iterator<Item = &'a Channel>) -> Result<(), TooMany> {
+        self.room_for(&self.registry.lock(), channels)
     }
 
-    fn room_for(&self, channel: &Channel, entries: &HashMap<Channel, Entry>) -> Result<(), TooMany> {
-        let room = entries.len() < self.max || entries.contains_key(channel);
-        room.then_some(()).ok_or(TooMany(self.max))
+    fn room_for<'a>(
+        &self,
+        followed: &HashMap<Channel, Entry>,
+        channels: impl Iterator<Item = &'a Channel>,
+    ) -> Result<(), TooMany> {
+        let new = channels.filter(|channel| !followed.contains_key(channel)).count();
+        if new == 0 || followed.len() + new <= self.max { Ok(()) } else { Err(TooMany(self.max)) }
     }
 
     /// How many there are.
@@ -112,28 +129,28 @@ impl Followers {
     }
 
     /// A seat for a hold that has not read: only with a live follower that stands at `at`, or passed it with its last
-    /// batch, and that looked just now.
+    /// batch, and that looked just now. Its hold waits on `among` channels.
     #[must_use]
-    pub fn join_unread(&self, channel: &Channel, at: Cursor) -> Option<Seat> {
+    pub fn join_unread(&self, channel: &Channel, at: Cursor, among: usize) -> Option<Seat> {
         let registry = self.registry.lock();
         let follower = registry.get(channel)?.live()?;
         let state = follower.state();
         let known = state.last.cursor() == at || matches!(state.last.following(at, Limit::MAX), Following::Batch(_));
         let fresh = self.clock.unix_ms().abs_diff(state.looked_ms) <= LOOK_LATE_MS;
         drop(state);
-        (known && fresh).then(|| Seat::with(&follower))
+        (known && fresh).then(|| Seat::with(&follower, among))
     }
 
-    /// A seat for a hold that has read up to `at`. A follower of another log gives way to a new one.
+    /// A seat for a hold that waits on `among` channels and has read this one up to `at`. A follower of another log gives way to a new one.
     ///
     /// # Errors
     /// [`TooMany`] when the channel has no follower and can't have one.
-    pub fn join(&self, channel: &Channel, at: Cursor) -> Result<Seat, TooMany> {
+    pub fn join(&self, channel: &Channel, at: Cursor, among: usize) -> Result<Seat, TooMany> {
         let mut registry = self.registry.lock();
-        self.room_for(channel, &registry)?;
+        self.room_for(&registry, iter::once(channel))?;
         let live = registry.get(channel).and_then(Entry::live);
         if let Some(follower) = live.filter(|follower| follower.state().last.cursor().epoch() == at.epoch()) {
-            return Ok(Seat::with(&follower));
+            return Ok(Seat::with(&follower, among));
         }
         let state = State {
             last: Arc::new(Batch::empty(at)),
@@ -141,10 +158,12 @@ impl Followers {
             looked_ms: self.clock.unix_ms(),
             looked_closely: None,
             deserted: clock::now(),
+            holds: Holds { counts: [0; POLL_CHANNELS_MAX + 1], fewest: among },
         };
         let news = broadcast::Sender::new(FOLLOWER_BATCHES);
-        let follower = Arc::new(Follower { channel: channel.clone(), news, state: Mutex::new(state) });
-        let seat = Seat::with(&follower);
+        let follower = Follower { channel: channel.clone(), news, state: Mutex::new(state), hurried: Notify::new() };
+        let follower = Arc::new(follower);
+        let seat = Seat::with(&follower, among);
         let entry = Entry {
             follower: Arc::downgrade(&follower),
             task: tokio::spawn(follower.run(Arc::clone(&self.store), self.clock.clone(), Arc::clone(&self.registry)))
@@ -182,8 +201,9 @@ impl Follower {
         let listed = Listed { follower: &self, registry: &registry };
         let stands = self.state().last.cursor();
         let mut tail = store.tail(&self.channel, stands);
-        loop {
+        'follow: loop {
             let (begun, begun_ms) = (clock::now(), clock.unix_ms());
+            tail.pace(self.state().holds.fewest);
             let mut next = pin!(tail.next());
             let look = loop {
                 tokio::select! {
@@ -197,6 +217,7 @@ impl Follower {
                             return;
                         }
                     }
+                    () = self.hurried.notified() => continue 'follow,
                     look = next.as_mut() => break look,
                 }
             };
@@ -246,6 +267,28 @@ impl Follower {
     }
 }
 
+impl Holds {
+    /// Counts one that waits on so many channels. Whether these are fewer than before.
+    fn come(&mut self, among: usize) -> bool {
+        let before = self.fewest;
+        self.count(among, |count| count + 1);
+        self.fewest < before
+    }
+
+    fn leave(&mut self, among: usize) {
+        self.count(among, |count| count - 1);
+    }
+
+    fn count(&mut self, among: usize, change: impl Fn(u32) -> u32) {
+        if let Some(count) = self.counts.get_mut(among) {
+            *count = change(*count);
+        }
+        if let Some(fewest) = self.counts.iter().position(|count| *count > 0) {
+            self.fewest = fewest;
+        }
+    }
+}
+
 /// Takes the follower off the registry, however its task ends.
 struct Listed<'a> {
     follower: &'a Arc<Follower>,
@@ -268,11 +311,14 @@ impl Drop for Listed<'_> {
 }
 
 impl Seat {
-    fn with(follower: &Arc<Follower>) -> Self {
+    fn with(follower: &Arc<Follower>, among: usize) -> Self {
         // Under the lock under which batches are shown, so each is seen once: as the last one, or as news.
-        let state = follower.state();
+        let mut state = follower.state();
+        if state.holds.come(among) {
+            follower.hurried.notify_one();
+        }
         let last = Some(Arc::clone(&state.last));
-        Self { last, news: follower.news.subscribe(), follower: Arc::downgrade(follower) }
+        Self { last, news: follower.news.subscribe(), follower: Arc::downgrade(follower), among }
     }
 
     /// The follower's last batch at first, then each new one.
@@ -297,7 +343,9 @@ impl Drop for Seat {
     /// Notes the time while the receiver still counts, so that the follower never sees an old one.
     fn drop(&mut self) {
         if let Some(follower) = self.follower.upgrade() {
-            follower.state().deserted = clock::now();
+            let mut state = follower.state();
+            state.deserted = clock::now();
+            state.holds.leave(self.among);
         }
     }
 }

@@ -12,18 +12,20 @@
 //!  5. [`store::Store::append`] gives it an offset and makes it durable. Once this has returned, it is published.
 //!  6. [`store::Tail::next`], which the channel's follower asks again and again, returns it in a [`batch::Batch`].
 //!  7. `follow::Follower::show` broadcasts the batch to all holds.
-//!  8. [`service::Service::subscribe`], each subscriber's hold, wakes; [`batch::Batch::following`] says which
-//!     part of the batch stands after its cursor.
-//!  9. [`batch::Batch::encoded`] is the answer's body, encoded by the first hold and shared by the others.
+//!  8. `hold::Hold::news`, which [`service::Service::subscribe`] waits for, wakes; [`batch::Batch::following`] says which
+//!     part of the batch stands after the hold's cursor in this channel.
+//!  9. [`batch::Batch::encoded`] is what the answer says of this channel, encoded by the first hold and shared by the others.
 //! 10. [`api::Api::subscribe`] puts the headers on, and the host writes it out.
 //!
-//! A subscriber who comes later takes the same way from step 8, with [`store::Store::read`] for 6 and 7.
+//! A subscriber who comes later takes the same way from step 8, with [`store::Store::read`] for 6 and 7. A poll of several
+//! channels has a place in each, and each place takes this way by itself.
 //!
 //! # Who may know whom
 //!
-//! `limits`, `clock` and `meter` know nobody; the values (`channel`, `message`, `cursor`, `batch`) know `limits`;
-//! `store` knows the values; `memory` and `follow` know all of these; `service` knows no store but the
-//! trait; `api` knows `service` and is the only module that knows a status code. A test holds these.
+//! `limits`, `clock` and `meter` know nobody; the values (`channel`, `message`, `cursor`, `batch`) know `limits`; `store`
+//! knows the values; `memory` and `follow` know all of these; `service` knows no store but the trait, and leaves the waiting
+//! to `hold` and the room in an answer to `share`; `api` knows `service` and is the only module that knows a status code. A
+//! test holds these.
 
 pub mod api;
 pub mod batch;
@@ -31,9 +33,11 @@ pub mod channel;
 pub mod clock;
 pub mod cursor;
 pub mod follow;
+mod hold;
 pub mod limits;
 pub mod memory;
 pub mod message;
 pub mod meter;
 pub mod service;
+mod share;
 pub mod store;

@@ -41,6 +41,9 @@ pub const BATCH_MESSAGES_MAX: usize = 100;
 /// The messages of one answer, encoded, in bytes. The largest message alone is 197 KB, so at least two always fit.
 pub const BATCH_BYTES_MAX: usize = 512 * 1024;
 
+/// Channels in one poll.
+pub const POLL_CHANNELS_MAX: usize = 20;
+
 /// How long a poll is held: an HTTP API gives up after 30 s, less 5 s for the first look and a slow network.
 pub const WAIT_MAX: Duration = Duration::from_secs(25);
 
@@ -88,6 +91,9 @@ pub struct Limits {
     /// Polls held at once; beyond that a poll is refused before anything is read for it. One takes 22 KB with its
     /// connection and a follower, as tests/load/memory.mjs measures: 440 MB.
     pub holds_max: usize,
+    /// Channels that all held polls wait on, each counted for each poll; beyond that a poll is refused in the same way.
+    /// Five for each hold. Each beyond a poll's first takes about 1 KB: 80 MB.
+    pub places_max: usize,
     /// Channels followed at once; beyond that polls of further channels are refused. One is a task of about 2 KB. Over a
     /// table, one reads five times a second.
     pub followers_max: usize,
@@ -102,6 +108,7 @@ impl Default for Limits {
             channels_max: 10_000,
             keys_max: 200_000,
             holds_max: 20_000,
+            places_max: 100_000,
             followers_max: 10_000,
         }
     }
@@ -125,13 +132,14 @@ pub enum InvalidSetting {
 
 impl Limits {
     /// The variables that say otherwise.
-    pub const VARIABLES: [&str; 7] = [
+    pub const VARIABLES: [&str; 8] = [
         "LINGER_CHANNEL_MESSAGES_MAX",
         "LINGER_CHANNEL_BYTES_MAX",
         "LINGER_BYTES_MAX",
         "LINGER_CHANNELS_MAX",
         "LINGER_KEYS_MAX",
         "LINGER_HOLDS_MAX",
+        "LINGER_PLACES_MAX",
         "LINGER_FOLLOWERS_MAX",
     ];
 
@@ -148,6 +156,7 @@ impl Limits {
             &mut limits.channels_max,
             &mut limits.keys_max,
             &mut limits.holds_max,
+            &mut limits.places_max,
             &mut limits.followers_max,
         ];
         for (name, maximum) in Self::VARIABLES.into_iter().zip(maxima) {

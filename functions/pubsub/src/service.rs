@@ -6,22 +6,24 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use tokio::{
-    sync::{Semaphore, watch},
-    time::{Instant, sleep, sleep_until},
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::{Instant, sleep_until},
 };
 
+pub use crate::hold::{Place, Wanted};
 use crate::{
-    batch::{Batch, Following, Limit},
+    batch::{Batch, Limit},
     channel::Channel,
     clock::{self, Clock},
     cursor::Cursor,
-    follow::{Followers, Seat, TooMany},
-    limits::{Limits, PAUSE_MAX},
+    follow::{Followers, TooMany},
+    hold::{Hold, Reader, Told},
+    limits::Limits,
     message::{Draft, Key},
+    share::share,
     store::{Appended, Start, Store, StoreError},
 };
 
@@ -30,31 +32,12 @@ pub struct Service {
     store: Arc<dyn Store>,
     followers: Followers,
     holds: Semaphore,
-    holds_max: usize,
+    places: Semaphore,
+    limits: Limits,
     /// Becomes true once, when the process stops.
     closing: watch::Sender<bool>,
     published: Arc<AtomicU64>,
     delivered: AtomicU64,
-}
-
-/// What a hold waits for.
-#[derive(Clone, Copy, Debug)]
-pub enum Wanted {
-    /// Up to so many messages, or that some were missed.
-    Batch(Limit),
-    /// The next message, whatever was missed.
-    Message,
-}
-
-/// A poll that waits.
-struct Hold<'a> {
-    channel: &'a Channel,
-    /// Where it stands. Only a hold for a message moves on without answering, past what was missed.
-    at: Cursor,
-    seat: Seat,
-    wanted: Wanted,
-    /// Whether it has read for itself.
-    looked: bool,
 }
 
 /// Why the service did not do as asked.
@@ -66,6 +49,9 @@ pub enum Refusal {
     /// So many polls are held that one more would be too many.
     #[error("{0} polls are held, and no more can be")]
     TooManyHolds(usize),
+    /// Held polls wait on so many channels in all that one more poll would be too many.
+    #[error("held polls wait on {0} channels in all, and on no more")]
+    TooManyPlaces(usize),
     /// So many channels are followed that one more would be too many.
     #[error("{0} channels are followed, and no more can be")]
     TooManyFollowers(usize),
@@ -79,6 +65,8 @@ pub enum Refusal {
 pub struct Stats {
     /// Polls held now.
     pub holds: usize,
+    /// Channels of all polls held now, each counted for each poll.
+    pub places: usize,
     /// Followers now.
     pub followers: usize,
     /// Messages appended; repeats are not counted.
@@ -95,7 +83,8 @@ impl Service {
             followers: Followers::new(Arc::clone(&store), clock, limits.followers_max),
             store,
             holds: Semaphore::new(limits.holds_max),
-            holds_max: limits.holds_max,
+            places: Semaphore::new(limits.places_max),
+            limits: limits.clone(),
             closing: watch::Sender::new(false),
             published: Arc::default(),
             delivered: AtomicU64::new(0),
@@ -123,55 +112,40 @@ impl Service {
         }
     }
 
-    /// What stands there, holding until `until` when that is nothing. Who may hold is let in before anything is read for
-    /// them, so that being refused costs nothing; who only looks needs no leave. An empty batch when the hold ran out, or
-    /// when the process stops: it ends where it began, since nothing is claimed that was not read.
+    /// What stands at each place, in their order; when that is nothing, holds until `until` or until the first of them has
+    /// something. Who may hold is let in before anything is read for them, so that being refused costs nothing; who only
+    /// looks needs no leave. All is empty when the hold ran out, or when the process stops: then it ends where it began,
+    /// since nothing is claimed that was not read. All messages together have at most 512 KiB.
     ///
     /// # Errors
-    /// [`Refusal`] when it can't even look.
+    /// [`Refusal`] when it can't even look. Where others have something to tell, a place with a cursor that can't be read
+    /// keeps silent, and stays where it stands.
     pub async fn subscribe(
         &self,
-        channel: &Channel,
-        start: Start,
+        places: &[Place],
         wanted: Wanted,
         until: Instant,
-    ) -> Result<Arc<Batch>, Refusal> {
+    ) -> Result<Vec<Arc<Batch>>, Refusal> {
         self.open()?;
         let begun = clock::now();
+        let reader = Reader { store: &*self.store, followers: &self.followers, wanted, among: places.len() };
         if begun >= until {
-            let batch = self.store.read(channel, start, wanted.limit()).await?;
-            return Ok(self.deliver(Arc::new(batch)));
+            return self.answer(places, wanted, reader.look(places).await);
         }
-        let _held = self.holds.try_acquire().map_err(|_| Refusal::TooManyHolds(self.holds_max))?;
-        self.followers.admit(channel)?;
-        let seat = match start {
-            Start::After(at) => self.followers.join_unread(channel, at).map(|seat| (at, seat)),
-            _ => None,
-        };
-        let mut hold = match seat {
-            Some((at, seat)) => Hold { channel, at, seat, wanted, looked: false },
-            None => {
-                let batch = self.store.read(channel, start, wanted.limit()).await?;
-                if wanted.is_met_by(&batch) || clock::now() >= until {
-                    return Ok(self.deliver(Arc::new(batch)));
-                }
-                let at = batch.cursor();
-                Hold { channel, at, seat: self.followers.join(channel, at)?, wanted, looked: true }
-            }
-        };
+        let _held = self.admit(places)?;
         let mut closing = self.closing.subscribe();
-        tokio::select! {
+        let mut hold = Hold::begin(reader, places, begun).await;
+        let news = tokio::select! {
             biased;
-            batch = self.hold(&mut hold) => return Ok(self.deliver(batch?)),
-            () = sleep_until(until) => {}
-            _ = closing.wait_for(|closing| *closing) => {}
-        }
-        if hold.looked || hold.seat.looked_since(begun) {
-            return Ok(Arc::new(Batch::empty(hold.at)));
-        }
-        // Nobody has looked closely since it began. What was published before that must be in the answer, or there is none.
-        let batch = self.store.read(channel, Start::After(hold.at), wanted.limit()).await?;
-        Ok(self.deliver(Arc::new(batch)))
+            told = hold.news() => Some(told),
+            () = sleep_until(until) => None,
+            _ = closing.wait_for(|closing| *closing) => None,
+        };
+        let told = match news {
+            Some(told) => told,
+            None => hold.end().await,
+        };
+        self.answer(places, wanted, told)
     }
 
     /// The newest messages before a position. Never holds.
@@ -179,8 +153,10 @@ impl Service {
     /// # Errors
     /// [`Refusal::Stopping`], or what the store says.
     pub async fn history(&self, channel: &Channel, before: Cursor, limit: Limit) -> Result<Arc<Batch>, Refusal> {
-        let start = Start::Before(before);
-        self.subscribe(channel, start, Wanted::Batch(limit), clock::now()).await
+        self.open()?;
+        let batch = self.store.read(channel, Start::Before(before), limit).await?;
+        self.delivered.fetch_add(batch.messages().len() as u64, Relaxed);
+        Ok(Arc::new(batch))
     }
 
     /// Ends all holds, as if their time were over, and refuses what comes from now on.
@@ -192,7 +168,8 @@ impl Service {
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
-            holds: self.holds_max - self.holds.available_permits(),
+            holds: self.limits.holds_max - self.holds.available_permits(),
+            places: self.limits.places_max - self.places.available_permits(),
             followers: self.followers.count(),
             published: self.published.load(Relaxed),
             delivered: self.delivered.load(Relaxed),
@@ -203,65 +180,30 @@ impl Service {
         if *self.closing.borrow() { Err(Refusal::Stopping) } else { Ok(()) }
     }
 
-    /// Returns when there is what is wanted. It outlives an outage of the store.
-    async fn hold(&self, hold: &mut Hold<'_>) -> Result<Arc<Batch>, StoreError> {
-        let (limit, mut pause) = (hold.wanted.limit(), Duration::ZERO);
-        loop {
-            if let Ok(batch) = hold.seat.batch().await {
-                match batch.following(hold.at, limit) {
-                    Following::Batch(batch) if hold.wanted.is_met_by(&batch) => return Ok(batch),
-                    Following::Batch(batch) => {
-                        hold.at = batch.cursor();
-                        continue;
-                    }
-                    Following::NothingYet => continue,
-                    Following::Unknown => {}
-                }
-            }
-            // The follower is gone, or has passed this hold. Pauses grow, so that no fault makes this loop spin.
-            sleep(pause).await;
-            pause = (pause * 2).clamp(Duration::from_millis(50), PAUSE_MAX);
-            let batch = match self.store.read(hold.channel, Start::After(hold.at), limit).await {
-                Ok(batch) => batch,
-                Err(StoreError::Busy | StoreError::NoAnswer) => continue,
-                Err(error) => return Err(error),
-            };
-            hold.looked = true;
-            if hold.wanted.is_met_by(&batch) {
-                return Ok(Arc::new(batch));
-            }
-            hold.at = batch.cursor();
-            // Where there are too many followers, it goes on reading for itself.
-            if let Ok(joined) = self.followers.join(hold.channel, hold.at) {
-                hold.seat = joined;
-            }
-        }
+    /// Lets a poll in that may hold, and counts it until it is answered.
+    fn admit(&self, places: &[Place]) -> Result<[SemaphorePermit<'_>; 2], Refusal> {
+        let held = self.holds.try_acquire().map_err(|_| Refusal::TooManyHolds(self.limits.holds_max))?;
+        let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        let taken = self.places.try_acquire_many(count).map_err(|_| Refusal::TooManyPlaces(self.limits.places_max))?;
+        self.followers.admit(places.iter().map(|place| &place.channel))?;
+        Ok([held, taken])
     }
 
-    fn deliver(&self, batch: Arc<Batch>) -> Arc<Batch> {
-        self.delivered.fetch_add(batch.messages().len() as u64, Relaxed);
-        batch
+    fn answer(&self, places: &[Place], wanted: Wanted, told: Vec<Told>) -> Result<Vec<Arc<Batch>>, Refusal> {
+        let something = told.iter().flatten().any(|batch| wanted.is_met_by(batch));
+        let batches = places.iter().zip(told).map(|(place, told)| match (told, place.start.cursor()) {
+            (Err(_), Some(at)) if something => Ok(Arc::new(Batch::empty(at))),
+            (told, _) => told,
+        });
+        let batches = share(batches.collect::<Result<_, _>>()?);
+        let messages = batches.iter().map(|batch| batch.messages().len() as u64).sum();
+        self.delivered.fetch_add(messages, Relaxed);
+        Ok(batches)
     }
 }
 
 impl From<TooMany> for Refusal {
     fn from(TooMany(max): TooMany) -> Self {
         Self::TooManyFollowers(max)
-    }
-}
-
-impl Wanted {
-    fn limit(self) -> Limit {
-        match self {
-            Self::Batch(limit) => limit,
-            Self::Message => Limit::ONE,
-        }
-    }
-
-    fn is_met_by(self, batch: &Batch) -> bool {
-        match self {
-            Self::Batch(_) => !batch.is_empty(),
-            Self::Message => !batch.messages().is_empty(),
-        }
     }
 }

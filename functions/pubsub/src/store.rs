@@ -45,6 +45,10 @@ pub trait Tail: Send {
     ///
     /// May be dropped at any await and asked again.
     fn next(&mut self) -> Reply<'_, Look>;
+
+    /// Everybody who waits here waits on so many channels at least. A store that has to ask may ask each of many less
+    /// often, so that a poll of twenty channels does not cost as much as twenty polls.
+    fn pace(&mut self, _channels: usize) {}
 }
 
 /// What one look has shown.
@@ -80,6 +84,17 @@ pub enum Start {
     Before(Cursor),
     /// What stands after a position.
     After(Cursor),
+}
+
+impl Start {
+    /// The cursor that it is after, if it is one that the client was given.
+    #[must_use]
+    pub fn cursor(self) -> Option<Cursor> {
+        match self {
+            Self::After(cursor) => Some(cursor),
+            _ => None,
+        }
+    }
 }
 
 /// Why a store did not do as asked, and what the caller may assume.

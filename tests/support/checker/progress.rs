@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use pubsub::cursor::Cursor;
 
-use super::{Acknowledged, Chain, History, Poll, Publish, Rules, place};
+use super::{Acknowledged, Begin, Chain, History, Poll, Publish, Rules, place};
 
 /// No poll is answered empty while a message that was acknowledged before it began is to come: not at all, if all that
 /// stands below that message was decided; else not for longer than it takes to decide it.
@@ -17,8 +17,12 @@ pub(super) fn published_is_there(
 ) {
     let mut stands = chain.start.cursor();
     for poll in &chain.polls {
+        // Who begins at the end was not promised what had been acknowledged before, and may stand below it.
+        let promised = stands.is_some() || chain.start != Begin::Latest;
         let stood = stands.replace(poll.cursor).unwrap_or(poll.cursor);
-        if !poll.messages.is_empty() || poll.missed {
+        // What could not be read while another channel answered says nothing.
+        let unread = poll.aside && (!poll.trouble.is_zero() || !history.unreadable.is_empty());
+        if !poll.messages.is_empty() || poll.missed || unread {
             continue;
         }
         let (epoch, offset) = place(poll.cursor);
@@ -26,10 +30,12 @@ pub(super) fn published_is_there(
         let barred = history.unreadable.range((epoch, offset + 1)..=(epoch, u64::MAX)).next().copied();
         let above = acknowledged.range((epoch, offset + 1)..=barred.unwrap_or((epoch, u64::MAX)));
         let late = above.map(|(place, publish)| (*place, publish)).find(|(place, publish)| match &history.written {
-            None => publish.ended + rules.patience < poll.begun,
+            None => publish.ended + rules.patience < poll.begun && !poll.aside,
+            // It does not say that nothing is there; but what is there is not left out for ever.
+            Some(_) if poll.aside => left_out(publish, poll, rules),
             Some(written) => {
                 let at_once = publish.ended < poll.begun && decided(written, stood, poll, *place);
-                at_once || waited_too_long(publish, poll, rules)
+                at_once || (promised && waited_too_long(publish, poll, rules))
             }
         });
         if let Some((place, _)) = late {
@@ -53,8 +59,12 @@ fn waited_too_long(publish: &Publish, poll: &Poll, rules: Rules) -> bool {
     if poll.held {
         poll.ended.saturating_sub(publish.ended.max(poll.begun)) > rules.patience + poll.trouble
     } else {
-        publish.ended + rules.patience_of_looks + poll.trouble < poll.begun
+        left_out(publish, poll, rules)
     }
+}
+
+fn left_out(publish: &Publish, poll: &Poll, rules: Rules) -> bool {
+    publish.ended + rules.patience_of_looks + poll.trouble < poll.begun
 }
 
 /// A message of another log than the one that a poll was left in, though that is the log now.

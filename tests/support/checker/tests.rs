@@ -18,7 +18,17 @@ fn publish(text: &str, offset: u64) -> Publish {
 fn poll(begun: u64, messages: &[(u64, &str)], cursor: u64) -> Poll {
     let messages = messages.iter().map(|(offset, text)| (at(*offset), (*text).to_owned())).collect();
     let (begun, ended, cursor) = (ms(begun), ms(begun + 1), at(cursor));
-    Poll { begun, ended, messages, cursor, missed: false, held: false, kept: Duration::MAX, trouble: Duration::ZERO }
+    Poll {
+        begun,
+        ended,
+        messages,
+        cursor,
+        missed: false,
+        held: false,
+        aside: false,
+        kept: Duration::MAX,
+        trouble: Duration::ZERO,
+    }
 }
 
 /// Three messages, and a subscriber who got all of them.

@@ -197,13 +197,15 @@ impl Table for Liar {
             }
             (Some(Lie::TheEndIsDecided), Range::Below(to)) => {
                 let from = page.slots.last().map_or(0, |(first, _)| first - 1);
-                page = Self::without_holes(page, from, to - 1);
+                page = Self::without_holes(page, from, to.saturating_sub(1));
                 page.slots.reverse();
             }
             (Some(Lie::NothingIsTheEnd), Range::Above(_))
                 if consistency == Consistency::Strong && page.slots.is_empty() =>
             {
-                let last = self.line.table().with(|state| state.head(&Channel::default()).map(|head| head.last));
+                let name = log.as_str().split('@').next().unwrap();
+                let head = self.line.table().with(|state| state.head(&Channel::parse(name).unwrap()));
+                let last = head.map(|head| head.last);
                 let time = self.line.table().unix_ms();
                 page.slots.extend(last.map(|last| (last, Slot::Filler { time })));
             }

@@ -76,7 +76,7 @@ fn seeds(default: u64) -> u64 {
 }
 
 /// What every thousand runs must have seen, and how often at least.
-const SEEN: [(&str, u64); 25] = [
+const SEEN: [(&str, u64); 26] = [
     ("request lost", 500),
     ("response lost", 500),
     ("landed late", 500),
@@ -94,6 +94,7 @@ const SEEN: [(&str, u64); 25] = [
     ("subscriber broke off", 500),
     ("began", 500),
     ("looked back", 500),
+    ("another channel answered", 500),
     ("item expired", 500),
     ("published again", 500),
     ("key reused", 200),

@@ -14,7 +14,7 @@ use pubsub::{
     batch::Limit,
     channel::Channel,
     clock::{self, Clock, millis},
-    service::Wanted,
+    service::{Place, Wanted},
     store::Start,
 };
 use tests::checker::{Chain, Glimpse, History, Poll, Publish, Rules, check};
@@ -38,6 +38,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const PROCESSES: usize = 4;
 const PUBLISHERS: u64 = 3;
+/// The first has most of the messages, and all that befalls single slots.
+pub(super) const CHANNELS: [&str; 3] = ["busy", "quiet", "quieter"];
 /// Who stay from beginning to end, and who come in each busy phase.
 const REGULARS: u64 = 2;
 const VISITORS: u64 = 4;
@@ -48,29 +50,35 @@ const SETTLED: Duration = Duration::from_secs(62);
 pub(super) struct Outcome {
     pub(super) verdict: Result<(), Vec<String>>,
     pub(super) counts: BTreeMap<&'static str, u64>,
-    history: History,
+    histories: Vec<History>,
 }
 
 impl Outcome {
-    /// The history, for people.
+    /// The histories, for people.
     pub(super) fn story(&self) -> String {
-        let mut story = String::from("\n");
-        for Publish { text, key, begun, ended, id, .. } in &self.history.publishes {
-            let _ = writeln!(story, "{begun:?} – {ended:?} publish {text} {key:?} → {id:?}");
-        }
-        for (number, chain) in self.history.chains.iter().enumerate() {
-            let _ = writeln!(story, "subscriber {number} from {:?}", chain.start);
-            for Poll { begun, ended, messages, cursor, missed, .. } in &chain.polls {
-                let _ = writeln!(story, "  {begun:?} – {ended:?} → {cursor} {missed} {messages:?}");
-            }
-        }
-        for Glimpse { before, limit, poll } in &self.history.glimpses {
-            let _ = writeln!(story, "{:?} {limit} before {before}: {:?}", poll.begun, poll.messages);
-        }
-        let _ = writeln!(story, "lost {:?} audit {:?}", self.history.losses, self.history.audit);
-        let _ = writeln!(story, "written {:?}", self.history.written);
-        story
+        let tell = |(channel, history): (&&str, &History)| format!("\n{channel}\n{}", story(history));
+        CHANNELS.iter().zip(&self.histories).map(tell).collect()
     }
+}
+
+fn story(history: &History) -> String {
+    let mut story = String::new();
+    for Publish { text, key, begun, ended, id, .. } in &history.publishes {
+        let _ = writeln!(story, "{begun:?} – {ended:?} publish {text} {key:?} → {id:?}");
+    }
+    for (number, chain) in history.chains.iter().enumerate() {
+        let _ = writeln!(story, "subscriber {number} from {:?}", chain.start);
+        for Poll { begun, ended, messages, cursor, missed, aside, .. } in &chain.polls {
+            let aside = if *aside { "aside " } else { "" };
+            let _ = writeln!(story, "  {begun:?} – {ended:?} → {aside}{cursor} {missed} {messages:?}");
+        }
+    }
+    for Glimpse { before, limit, poll } in &history.glimpses {
+        let _ = writeln!(story, "{:?} {limit} before {before}: {:?}", poll.begun, poll.messages);
+    }
+    let _ = writeln!(story, "lost {:?} audit {:?}", history.losses, history.audit);
+    let _ = writeln!(story, "written {:?}", history.written);
+    story
 }
 
 /// Runs one seed.
@@ -79,8 +87,10 @@ pub(super) fn simulate(seed: u64, lie: Option<Lie>) -> Outcome {
     runtime.block_on(async {
         let simulation = Arc::new(Simulation::new(seed, lie));
         simulation.run().await;
-        let mut history = simulation.history.lock().unwrap().clone();
-        history.written = Some(simulation.table.written());
+        let mut histories = simulation.histories.lock().unwrap().clone();
+        for (history, channel) in histories.iter_mut().zip(&simulation.channels) {
+            history.written = Some(simulation.table.written(channel));
+        }
         let skew = 2 * simulation.plan.skew;
         let rules = Rules {
             // What a hold waits for a hole, and half a second to notice and to answer.
@@ -89,13 +99,20 @@ pub(super) fn simulate(seed: u64, lie: Option<Lie>) -> Outcome {
             patience_of_losses: 22 * SECOND,
             skew,
         };
-        let mut verdict = check(&history, rules);
-        let said = history.publishes.iter().filter(|publish| publish.id.is_some()).count();
-        let heard = history.chains.iter().flat_map(|chain| &chain.polls).map(|poll| poll.messages.len()).sum::<usize>();
+        let judge = |(channel, history): (&&str, &History)| {
+            let faults = check(history, rules).err().unwrap_or_default();
+            faults.into_iter().map(|fault| format!("{channel}: {fault}")).collect::<Vec<_>>()
+        };
+        let faults: Vec<_> = CHANNELS.iter().zip(&histories).flat_map(judge).collect();
+        let mut verdict = if faults.is_empty() { Ok(()) } else { Err(faults) };
+        let said =
+            histories.iter().flat_map(|history| &history.publishes).filter(|publish| publish.id.is_some()).count();
+        let polls = histories.iter().flat_map(|history| &history.chains).flat_map(|chain| &chain.polls);
+        let heard = polls.map(|poll| poll.messages.len()).sum::<usize>();
         if said < 10 || heard < 10 {
             verdict = Err(vec![format!("{said} messages were published, and {heard} delivered")]);
         }
-        Outcome { verdict, counts: simulation.table.counts(), history }
+        Outcome { verdict, counts: simulation.table.counts(), histories }
     })
 }
 
@@ -140,8 +157,9 @@ pub(super) struct Simulation {
     clock: Clock,
     pub(super) table: SimulatedTable,
     pub(super) processes: Vec<Process>,
-    pub(super) channel: Channel,
-    pub(super) history: Mutex<History>,
+    pub(super) channels: [Channel; CHANNELS.len()],
+    /// What was seen of each channel.
+    pub(super) histories: Mutex<Vec<History>>,
     /// Whether those who stay go on.
     pub(super) awake: AtomicBool,
 }
@@ -166,8 +184,8 @@ impl Simulation {
             clock,
             table,
             processes,
-            channel: Channel::default(),
-            history: Mutex::default(),
+            channels: CHANNELS.map(|name| Channel::parse(name).unwrap()),
+            histories: Mutex::new(vec![History::default(); CHANNELS.len()]),
             awake: AtomicBool::new(true),
         }
     }
@@ -285,7 +303,8 @@ impl Simulation {
                     // Its publisher dies before it writes.
                     let _ = self.give_out().await;
                 } else if random.chance(500) {
-                    self.publish_once(&format!("quiet.{day}.{number}"), None, &mut random).await;
+                    let channel = if random.chance(700) { 0 } else { 1 };
+                    self.publish_once(channel, &format!("quiet.{day}.{number}"), None, &mut random).await;
                 }
             }
             sleep(random.duration_ms(0, 5_000)).await;
@@ -305,7 +324,7 @@ impl Simulation {
         self.table.count("retention raised");
         for (number, process) in self.processes.iter().enumerate().rev() {
             process.restart(retention);
-            self.publish_once(&format!("raised.{number}"), None, random).await;
+            self.publish_once(0, &format!("raised.{number}"), None, random).await;
             sleep(random.duration_ms(0, 2_000)).await;
         }
     }
@@ -314,8 +333,9 @@ impl Simulation {
     async fn give_out(&self) -> Option<(LogName, u64)> {
         let process = &self.processes[0];
         let terms = Terms::new(process.clock.unix_ms(), millis(process.running().kept));
-        match process.line.count_up(&self.channel, terms).await {
-            Ok(Counted::Up(head)) => Some((LogName::new(&self.channel, head.epoch), head.last)),
+        let channel = &self.channels[0];
+        match process.line.count_up(channel, terms).await {
+            Ok(Counted::Up(head)) => Some((LogName::new(channel, head.epoch), head.last)),
             _ => None,
         }
     }
@@ -327,8 +347,8 @@ impl Simulation {
             let slot = Slot::Unknown { time: self.table.unix_ms() };
             let _ = self.processes[0].line.put_slot(&log, offset, &slot, u64::MAX).await;
             self.table.count("later version");
-            let epoch = self.table.with(|state| state.head(&self.channel)).map_or(0, |head| head.epoch);
-            self.history.lock().unwrap().unreadable.insert((epoch, offset));
+            let epoch = self.table.with(|state| state.head(&self.channels[0])).map_or(0, |head| head.epoch);
+            self.histories.lock().unwrap()[0].unreadable.insert((epoch, offset));
         }
     }
 
@@ -348,29 +368,36 @@ impl Simulation {
             self.table.behead();
         }
         let lost = self.elapsed();
-        self.history.lock().unwrap().losses.push(lost);
+        self.histories.lock().unwrap().iter_mut().for_each(|history| history.losses.push(lost));
     }
 
     /// Reads all that is there.
     async fn audit(&self) {
         let Running { service, kept, .. } = self.processes[0].running();
-        let begun = self.elapsed();
-        let mut start = Start::Earliest;
-        let mut all = Vec::new();
-        loop {
-            let wanted = Wanted::Batch(Limit::MAX);
-            let batch = service.subscribe(&self.channel, start, wanted, clock::now()).await.unwrap();
-            if batch.messages().is_empty() {
-                break;
+        for (number, channel) in self.channels.iter().enumerate() {
+            let begun = self.elapsed();
+            let mut place = Place { channel: channel.clone(), start: Start::Earliest };
+            let mut all = Vec::new();
+            loop {
+                let wanted = Wanted::Batch(Limit::MAX);
+                let batch =
+                    service.subscribe(std::slice::from_ref(&place), wanted, clock::now()).await.unwrap().remove(0);
+                // A table that lies may lead back to the beginning for ever.
+                if batch.messages().is_empty() || batch.missed() {
+                    break;
+                }
+                all.extend(self.answered(&self.processes[0], kept, begun, false, &batch).messages);
+                place.start = Start::After(batch.cursor());
             }
-            all.extend(self.answered(&self.processes[0], kept, begun, false, &batch).messages);
-            start = Start::After(batch.cursor());
+            self.histories.lock().unwrap()[number].audit = Some((self.elapsed(), all));
         }
-        self.history.lock().unwrap().audit = Some((self.elapsed(), all));
     }
 
-    /// Adds to the history.
-    pub(super) fn note(&self, chain: Chain) {
-        self.history.lock().unwrap().chains.push(chain);
+    /// Adds chains to the histories of their channels.
+    pub(super) fn note(&self, chains: Vec<Chain>) {
+        let mut histories = self.histories.lock().unwrap();
+        for (history, chain) in histories.iter_mut().zip(chains) {
+            history.chains.push(chain);
+        }
     }
 }

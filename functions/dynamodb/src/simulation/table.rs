@@ -41,8 +41,8 @@ pub(super) struct State {
     heads: HashMap<Channel, Head>,
     slots: BTreeMap<(LogName, u64), Stored<Slot>>,
     keys: BTreeMap<String, Stored<Pointer>>,
-    /// When each slot was written, by epoch and offset, in the time since the beginning.
-    written: BTreeMap<(u64, u64), Duration>,
+    /// When each slot was written, by log and offset, in the time since the beginning.
+    written: BTreeMap<(String, u64), Duration>,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -119,8 +119,13 @@ impl SimulatedTable {
         self.with(|state| state.counts.remove(what).unwrap_or_default())
     }
 
-    pub(super) fn written(&self) -> BTreeMap<(u64, u64), Duration> {
-        self.with(|state| state.written.clone())
+    /// When each slot of a channel was written, by epoch and offset.
+    pub(super) fn written(&self, channel: &Channel) -> BTreeMap<(u64, u64), Duration> {
+        let of_channel = |((log, offset), written): (&(String, u64), &Duration)| {
+            let epoch = log.strip_prefix(channel.as_str())?.strip_prefix('@')?.parse().ok()?;
+            Some(((epoch, *offset), *written))
+        };
+        self.with(|state| state.written.iter().filter_map(of_channel).collect())
     }
 
     /// Deletes some of what has expired, in no order.
@@ -174,8 +179,7 @@ impl State {
     /// Writes a slot whatever stands there.
     pub(super) fn overwrite(&mut self, log: &LogName, offset: u64, slot: &Slot, expires: u64, elapsed: Duration) {
         self.slots.insert((log.clone(), offset), Stored::new(slot.clone(), expires));
-        let epoch = log.as_str().rsplit('@').next().and_then(|epoch| epoch.parse().ok());
-        self.written.entry((epoch.unwrap(), offset)).or_insert(elapsed);
+        self.written.entry((log.as_str().to_owned(), offset)).or_insert(elapsed);
     }
 
     pub(super) fn count_up(&mut self, channel: &Channel, terms: Terms) -> Counted {

@@ -1,6 +1,6 @@
 //! The named values that a body or a query gives, found by a parser and not yet looked into.
 
-use super::{Code, Problem};
+use super::{Code, Problem, form};
 use crate::channel::Channel;
 
 /// The values of the fields that are known; others are passed over.
@@ -29,6 +29,13 @@ impl<const N: usize> Fields<N> {
     /// Whether this is the name of a known field.
     pub(super) fn knows(&self, name: &[u8]) -> bool {
         self.names.iter().any(|known| known.as_bytes() == name)
+    }
+
+    /// A known field that a query names, whatever else is in it.
+    pub(super) fn named_in(&self, query: &str) -> Option<&'static str> {
+        let names = query.split('&').filter_map(|pair| pair.split('=').next());
+        let mut decoded = names.flat_map(|name| form::pairs(name.as_bytes())).flatten();
+        decoded.find_map(|(name, _)| self.names.into_iter().find(|known| known.as_bytes() == name))
     }
 
     /// Takes note of a value. It is for `once` to complain of a second one, when the parser has seen all.

@@ -12,7 +12,7 @@ use super::{
     Problem,
     fields::{Fields, Value},
 };
-use crate::{batch::Batch, channel::Channel, cursor::Cursor, message::Message};
+use crate::{batch::Batch, channel::Channel, cursor::Cursor, message::Message, service::Place};
 
 /// Finds the known fields of an object.
 pub(super) fn read_into<const N: usize>(fields: &mut Fields<N>, json: &[u8]) -> serde_json::Result<()> {
@@ -98,6 +98,22 @@ pub(super) fn sent(id: Cursor, channel: &Channel) -> Bytes {
     }
     let status = "sent";
     encode(&Sent { status, id, channel })
+}
+
+/// The answer to a poll of several channels: those that have something to tell, and those that were asked without a
+/// cursor, so that they have one. Each stands there word for word as in a poll of it alone, and is encoded once for all.
+pub(super) fn channels(places: &[Place], batches: &[Arc<Batch>]) -> Bytes {
+    let told = places.iter().zip(batches);
+    let told = told.filter(|(place, batch)| !batch.is_empty() || place.start.cursor().is_none());
+    let mut json = br#"{"channels":{"#.to_vec();
+    for (number, (place, batch)) in told.enumerate() {
+        let comma = if number > 0 { "," } else { "" };
+        // A channel's name has nothing in it that JSON would escape.
+        json.extend_from_slice(format!("{comma}\"{}\":", place.channel.as_str()).as_bytes());
+        json.extend_from_slice(&batch.encoded());
+    }
+    json.extend_from_slice(b"}}");
+    json.into()
 }
 
 /// The answer to a poll for what stands before a position: it has no cursor to go on from.

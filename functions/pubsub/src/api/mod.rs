@@ -1,6 +1,7 @@
 //! HTTP to values and back, and the only place with status codes. Hosts carry what goes in and comes out here.
 
 mod body;
+mod content;
 mod fields;
 mod form;
 mod json;
@@ -9,7 +10,7 @@ mod publish;
 mod strangers;
 mod subscribe;
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -20,15 +21,11 @@ use http_body::Body;
 use tokio::time::Instant;
 
 pub use self::problem::{Code, Problem};
-use self::{
-    body::Bodies,
-    publish::Publication,
-    subscribe::{Asked, Query},
-};
+use self::{body::Bodies, publish::Publication, subscribe::Asked};
 use crate::{
     channel::Channel,
     clock,
-    service::{Service, Wanted},
+    service::{Place, Service, Wanted},
     store::Start,
 };
 
@@ -47,11 +44,21 @@ pub struct Admission(pub Arc<Admit>);
 /// Whether a message may go to a channel.
 pub type Admit = dyn Fn(&Channel) -> Result<(), Problem> + Send + Sync;
 
+/// What a host asks before a poll is answered, if the host wants to be asked: an extension of a request.
+#[derive(Clone)]
+pub struct Polls(pub Arc<Poll>);
+
+/// Whether a poll may wait on so many channels. What is given counts until the poll is answered.
+pub type Poll = dyn Fn(usize) -> Result<Counted, Problem> + Send + Sync;
+
+/// What counts until it is dropped.
+pub type Counted = Box<dyn Any + Send>;
+
 /// What a host's log line and counters say about an answer: an extension of each response.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The channel asked for, once it was known to be one.
-    pub channel: Option<Channel>,
+    /// The channels asked for, once they were known to be some.
+    pub channels: Vec<Channel>,
     /// What was wrong.
     pub code: Option<Code>,
     /// Messages published or delivered.
@@ -82,21 +89,31 @@ impl Api {
         respond(answer, report)
     }
 
-    /// `/sub`, which takes `GET`. No poll is held beyond `deadline`, if the host has one.
-    pub async fn subscribe<B>(&self, request: Request<B>, deadline: Option<Instant>) -> Response<Bytes> {
-        let allow = "GET, OPTIONS";
+    /// `/sub`, which takes `GET`, and `POST` with the same parameters as a form. No poll is held beyond `deadline`, if the
+    /// host has one.
+    pub async fn subscribe<B>(&self, request: Request<B>, deadline: Option<Instant>) -> Response<Bytes>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let allow = "GET, POST, OPTIONS";
         let mut report = Report::default();
-        let answer = match *request.method() {
+        let polls = request.extensions().get().cloned();
+        let asked = match *request.method() {
             Method::GET => {
                 let query = request.uri().query().unwrap_or_default();
                 if let Some(location) = strangers::own_address(request.headers(), query) {
                     return redirect(location);
                 }
                 report.asked = strangers::poll(query);
-                self.try_subscribe(query, deadline, &mut report).await
+                Asked::in_query(query)
             }
+            Method::POST => Asked::in_form(request, &self.bodies).await,
             Method::OPTIONS => return options(allow),
             _ => Err(Problem::method_not_allowed(allow)),
+        };
+        let answer = match asked {
+            Ok(asked) => self.poll(asked, polls, deadline, &mut report).await,
+            Err(problem) => Err(problem),
         };
         respond(answer, report)
     }
@@ -107,7 +124,7 @@ impl Api {
     {
         let admission = request.extensions().get().cloned();
         let (Publication { channel, draft, key }, _counted) = publish::parse(request, &self.bodies).await?;
-        report.channel = Some(channel.clone());
+        report.channels = vec![channel.clone()];
         report.asked = key.as_ref().and_then(strangers::publication);
         if let Some(Admission(admit)) = admission {
             admit(&channel)?;
@@ -117,38 +134,51 @@ impl Api {
         Ok(json::sent(appended.id, &channel))
     }
 
-    async fn try_subscribe(
+    async fn poll(
         &self,
-        query: &str,
+        asked: Asked,
+        polls: Option<Polls>,
         deadline: Option<Instant>,
         report: &mut Report,
     ) -> Result<Bytes, Problem> {
-        let Query { channel, asked } = Query::parse(query)?;
-        report.channel = Some(channel.clone());
+        report.channels = asked.channels().cloned().collect();
+        let _counted = polls.map(|Polls(admit)| admit(report.channels.len())).transpose()?;
         let until = |wait: Option<Duration>| {
             let wanted = clock::now() + wait.map_or(self.wait_max, |wait| wait.min(self.wait_max));
             deadline.map_or(wanted, |deadline| deadline.min(wanted))
         };
         match asked {
-            Asked::Batch { start, limit, wait } => {
-                let wanted = Wanted::Batch(limit);
-                let batch = self.service.subscribe(&channel, start, wanted, until(wait)).await?;
-                report.messages = batch.messages().len();
-                Ok(batch.encoded())
+            Asked::Batches { places, limit, wait, named } => {
+                let batches = self.service.subscribe(&places, Wanted::Batch(limit), until(wait)).await?;
+                report.messages = batches.iter().map(|batch| batch.messages().len()).sum();
+                match batches.first() {
+                    Some(batch) if !named => Ok(batch.encoded()),
+                    _ => Ok(json::channels(&places, &batches)),
+                }
             }
-            Asked::History { before, limit } => {
+            Asked::History { channel, before, limit } => {
                 let batch = self.service.history(&channel, before, limit).await?;
                 report.messages = batch.messages().len();
                 Ok(json::history(&batch))
             }
-            Asked::NextMessage => {
-                let wanted = Wanted::Message;
-                let batch = self.service.subscribe(&channel, Start::Latest, wanted, until(None)).await?;
-                let message = batch.messages().first().ok_or_else(Problem::nothing_published)?;
+            Asked::NextMessage { channel } => {
+                let place = Place { channel, start: Start::Latest };
+                let batches = self.service.subscribe(&[place], Wanted::Message, until(None)).await?;
+                let next = batches.first().and_then(|batch| Some((batch.messages().first()?, batch.cursor())));
+                let (message, cursor) = next.ok_or_else(Problem::nothing_published)?;
                 report.messages = 1;
-                Ok(json::next_message(message, batch.cursor()))
+                Ok(json::next_message(message, cursor))
             }
         }
+    }
+}
+
+impl Report {
+    /// The channels asked for, with commas, if there are any.
+    #[must_use]
+    pub fn channels(&self) -> Option<String> {
+        let names: Vec<_> = self.channels.iter().map(Channel::as_str).collect();
+        (!names.is_empty()).then(|| names.join(","))
     }
 }
 

@@ -1,17 +1,14 @@
 //! A request to publish, parsed.
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, Request,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
-};
+use http::{HeaderMap, Request};
 use http_body::Body;
 
 use super::{
     Code, Problem,
     body::{Bodies, Counted},
-    fields::{self, Fields, Value},
-    form, json,
+    content::{self, Takes},
+    fields::{self, Fields},
 };
 use crate::{
     channel::Channel,
@@ -28,71 +25,15 @@ pub(super) struct Publication {
     pub(super) key: Option<Key>,
 }
 
-#[derive(Clone, Copy)]
-enum MediaType {
-    Form,
-    Json,
-}
-
-/// Reads a request, and gives what its body counts for. Of several faults the first counts: the media type, the body as
-/// a whole, the fields in their order.
+/// Reads a request, and gives what its body counts for. Of several faults the first counts: the body as a whole, the
+/// fields in their order.
 pub(super) async fn parse<B>(request: Request<B>, bodies: &Bodies) -> Result<(Publication, Counted), Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let (parts, body) = request.into_parts();
-    let media_type = media_type(&parts.headers)?;
-    let (body, counted) = bodies.collect(body).await?;
-    Ok((publication(fields_of(media_type, &body)?, &parts.headers)?, counted))
-}
-
-fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
-    if headers.contains_key(CONTENT_ENCODING) {
-        let detail = "a body is taken as it is, without Content-Encoding";
-        return Err(Problem::new(Code::UnsupportedMediaType, detail));
-    }
-    let mut given = headers.get_all(CONTENT_TYPE).iter();
-    let known = match (given.next(), given.next()) {
-        (Some(one), None) => one.to_str().ok().and_then(known_media_type),
-        _ => None,
-    };
-    known.ok_or_else(|| {
-        let allowed = "application/x-www-form-urlencoded and application/json, in UTF-8, are understood";
-        Problem::new(Code::UnsupportedMediaType, allowed)
-    })
-}
-
-fn known_media_type(content_type: &str) -> Option<MediaType> {
-    let mut parts = content_type.split(';').map(str::trim);
-    let essence = parts.next()?.to_ascii_lowercase();
-    let other_charset = |parameter: &str| {
-        let (name, value) = parameter.split_once('=').unwrap_or_default();
-        name.eq_ignore_ascii_case("charset") && !value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-    };
-    match essence.as_str() {
-        _ if parts.any(other_charset) => None,
-        "application/x-www-form-urlencoded" => Some(MediaType::Form),
-        "application/json" => Some(MediaType::Json),
-        _ => None,
-    }
-}
-
-fn fields_of(media_type: MediaType, body: &[u8]) -> Result<Fields<4>, Problem> {
-    let malformed = |error: &dyn ToString| Problem::new(Code::MalformedBody, error.to_string());
-    let mut fields = Fields::new(["message", "nick", "channel", "key"]);
-    match media_type {
-        MediaType::Form => {
-            for pair in form::pairs(body) {
-                let (name, value) = pair.map_err(|error| malformed(&error))?;
-                fields.put(&name, String::from_utf8(value).map_or(Value::NotText, Value::Text));
-            }
-        }
-        MediaType::Json => {
-            json::read_into(&mut fields, body)
-                .map_err(|error| malformed(&format!("the body can't be read as a JSON object: {error}")))?;
-        }
-    }
-    fields.once()
+    let names = ["message", "nick", "channel", "key"];
+    let (headers, fields, counted) = content::read(request, Takes::FormAndJson, bodies, names).await?;
+    Ok((publication(fields, &headers)?, counted))
 }
 
 fn publication(mut fields: Fields<4>, headers: &HeaderMap) -> Result<Publication, Problem> {
@@ -131,6 +72,7 @@ fn publication(mut fields: Fields<4>, headers: &HeaderMap) -> Result<Publication
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::CONTENT_TYPE;
     use http_body_util::Full;
     use proptest::prelude::*;
 
@@ -138,7 +80,16 @@ mod tests {
     const JSON: &str = "application/json";
 
     async fn parsed(content_type: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Publication, &'static str> {
-        let mut request = Request::post("/pub").header(CONTENT_TYPE, content_type);
+        parsed_at("/pub", content_type, headers, body).await
+    }
+
+    async fn parsed_at(
+        target: &str,
+        content_type: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Publication, &'static str> {
+        let mut request = Request::post(target).header(CONTENT_TYPE, content_type);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -228,5 +179,17 @@ mod tests {
             let taken = parsed(content_type, headers, body.as_bytes()).await;
             assert!(taken.is_ok_and(|taken| taken.draft.text.as_str() == "a"), "{content_type} {body}");
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_from_the_query_and_a_field_there_is_refused() {
+        for query in ["channel=news", "a=%zz&k%65y", "message=", "nick=%zz", "%6eick=ann&x"] {
+            let refused = parsed_at(&format!("/pub?{query}"), FORM, &[], b"message=a&message=b").await;
+            assert_eq!(refused.err(), Some("misplaced_parameter"), "{query}");
+        }
+        for query in ["", "Channel=news", "_=1&cursor=7-1", "%zz"] {
+            assert!(parsed_at(&format!("/pub?{query}"), FORM, &[], b"message=a").await.is_ok(), "{query}");
+        }
+        assert_eq!(parsed_at("/pub?nick=a", FORM, &[], b"%").await.err(), Some("malformed_body"));
     }
 }

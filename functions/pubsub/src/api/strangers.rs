@@ -11,13 +11,13 @@ use crate::message::Key;
 pub(super) const FOR: HeaderName = HeaderName::from_static("linger-for");
 
 /// The parameters that say which answer is asked for: two requests that have the same of these may share an answer.
-const IDENTIFYING: [&str; 4] = ["channel", "cursor", "last", "before"];
+const IDENTIFYING: [&str; 5] = ["channel", "channels", "cursor", "last", "before"];
 
 /// The parameters with which a poll is not one of 2013.
-const OF_BATCHES: [&str; 5] = ["cursor", "last", "before", "wait", "limit"];
+const OF_BATCHES: [&str; 6] = ["channels", "cursor", "last", "before", "wait", "limit"];
 
-/// Channel and position take 150 bytes at most. A longer query is a mistake, and is not worth a long header.
-const FOR_MAX_BYTES: usize = 512;
+/// Twenty channels and positions take 2,100 bytes at most. A longer query is a mistake, and is not worth a long header.
+const FOR_MAX_BYTES: usize = 2_200;
 
 /// What only browsers send: the first two on HTTPS and on localhost, the third by jQuery, on plain HTTP too.
 const OF_BROWSERS: [&str; 3] = ["sec-fetch-mode", "sec-fetch-dest", "x-requested-with"];
@@ -67,7 +67,7 @@ mod tests {
             ("cursor=%zz&before=", Some("cursor=%zz&before=")),
             ("cursors=7-1&wait=0", None),
             ("", None),
-            (&"channel=c&".repeat(60), None),
+            (&"channel=c&".repeat(250), None),
         ] {
             assert_eq!(poll(query).as_ref().map(|header| header.to_str().unwrap()), asked, "{query}");
         }

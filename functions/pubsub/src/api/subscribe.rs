@@ -2,93 +2,153 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body::Body;
+
 use super::{
     Code, Problem,
-    fields::{Fields, Value},
+    body::Bodies,
+    content::{self, Takes},
+    fields::{self, Fields, Value},
     form,
 };
-use crate::{batch::Limit, channel::Channel, cursor::Cursor, store::Start};
+use crate::{batch::Limit, channel::Channel, cursor::Cursor, limits::POLL_CHANNELS_MAX, service::Place, store::Start};
 
-/// What is asked of which channel.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Query {
-    pub(super) channel: Channel,
-    pub(super) asked: Asked,
-}
+/// The parameters, in the order in which their faults count.
+const NAMES: [&str; 7] = ["channel", "channels", "cursor", "last", "before", "wait", "limit"];
+
+/// What stands for `channels`, whose places say themselves what these would.
+const INSTEAD_OF_CHANNELS: [&str; 3] = ["channel", "cursor", "before"];
 
 /// The three kinds of polls.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// What stands after a cursor, held for when there is nothing.
-    Batch {
-        start: Start,
+    /// What stands at some places, held for when there is nothing.
+    Batches {
+        places: Vec<Place>,
         limit: Limit,
         /// How long, if the client says so.
         wait: Option<Duration>,
+        /// Whether the answer names each channel, or is of the only one.
+        named: bool,
     },
     /// What stands before one.
-    History { before: Cursor, limit: Limit },
+    History { channel: Channel, before: Cursor, limit: Limit },
     /// The protocol of 2013: the next message, held for.
-    NextMessage,
+    NextMessage { channel: Channel },
 }
 
-impl Query {
+impl Asked {
     /// Reads a query. Of several faults the first counts: the query as a whole, the parameters in their order.
-    pub(super) fn parse(query: &str) -> Result<Self, Problem> {
-        let mut fields = fields_of(query)?;
-        let position = ["cursor", "last", "before"].map(|name| fields.has(name));
-        let bare = !position.contains(&true) && !fields.has("wait") && !fields.has("limit");
+    pub(super) fn in_query(query: &str) -> Result<Self, Problem> {
+        let malformed = |error: &dyn ToString| Problem::new(Code::MalformedQuery, error.to_string());
+        let mut fields = Fields::new(NAMES);
+        for pair in form::pairs(query.as_bytes()) {
+            let (name, value) = pair.map_err(|error| malformed(&error))?;
+            let name = String::from_utf8(name).map_err(|_| malformed(&"the query is not UTF-8"))?;
+            let value = String::from_utf8(value).map_err(|_| malformed(&"the query is not UTF-8"))?;
+            fields.put(name.as_bytes(), Value::Text(value));
+        }
+        Self::by(fields.once()?)
+    }
+
+    /// Reads a form with the same parameters.
+    pub(super) async fn in_form<B>(request: Request<B>, bodies: &Bodies) -> Result<Self, Problem>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (_, fields, _counted) = content::read(request, Takes::Form, bodies, NAMES).await?;
+        Self::by(fields)
+    }
+
+    /// The channels that it is about.
+    pub(super) fn channels(&self) -> impl Iterator<Item = &Channel> {
+        let (places, one) = match self {
+            Self::Batches { places, .. } => (&places[..], None),
+            Self::History { channel, .. } | Self::NextMessage { channel } => (&[][..], Some(channel)),
+        };
+        places.iter().map(|place| &place.channel).chain(one)
+    }
+
+    fn by(mut fields: Fields<7>) -> Result<Self, Problem> {
+        let given = ["cursor", "last", "before"].map(|name| fields.has(name));
+        let named = fields.has("channels");
+        let bare = !named && !given.contains(&true) && !fields.has("wait") && !fields.has("limit");
+        let beside = INSTEAD_OF_CHANNELS.into_iter().find(|name| named && fields.has(name));
 
         let channel = fields.channel()?;
 
-        if position.iter().filter(|given| **given).count() > 1 {
+        if given.iter().filter(|given| **given).count() > 1 {
             let detail = "cursor, last and before exclude each other";
             return Err(Problem::new(Code::ConflictingParameters, detail));
         }
-        let cursor = fields.text("cursor", Code::InvalidCursor)?.map(|text| start(&text)).transpose()?;
-        let last = limit(&mut fields, "last", Code::InvalidLast)?;
+        if let Some(name) = beside {
+            let detail =
+                format!("channels and {name} exclude each other; write channels=news:latest,ops:1763942400123-42");
+            return Err(Problem::new(Code::ConflictingParameters, detail));
+        }
+        let listed = fields.text("channels", Code::InvalidChannels)?.map(|list| positions(&list)).transpose()?;
+        let cursor = fields.text("cursor", Code::InvalidCursor)?.map(|text| start(&text)).transpose();
+        let cursor = cursor.map_err(|detail| Problem::new(Code::InvalidCursor, format!("cursor {detail}")))?;
+        let last = limit(&mut fields, "last", Code::InvalidLast)?.map(Start::Last);
         let before = fields.text("before", Code::InvalidBefore)?.map(|text| text.parse());
         let before = before.transpose().map_err(|error| Problem::new(Code::InvalidBefore, error))?;
         let wait = number(&mut fields, "wait", Code::InvalidWait)?.map(Duration::from_secs);
         let limit = limit(&mut fields, "limit", Code::InvalidLimit)?.unwrap_or(Limit::MAX);
 
-        let asked = match before {
-            _ if bare => Asked::NextMessage,
-            Some(before) => Asked::History { before, limit },
-            None => {
-                let start = cursor.or(last.map(Start::Last)).unwrap_or(Start::Latest);
-                Asked::Batch { start, limit, wait }
-            }
+        if bare {
+            return Ok(Self::NextMessage { channel });
+        }
+        if let Some(before) = before {
+            return Ok(Self::History { channel, before, limit });
+        }
+        let begins = |(channel, position): (Channel, Option<Start>)| Place {
+            channel,
+            start: position.or(last).unwrap_or(Start::Latest),
         };
-        Ok(Self { channel, asked })
+        let places = listed.unwrap_or_else(|| vec![(channel, cursor)]).into_iter().map(begins).collect();
+        Ok(Self::Batches { places, limit, wait, named })
     }
 }
 
-fn fields_of(query: &str) -> Result<Fields<6>, Problem> {
-    let malformed = |error: &dyn ToString| Problem::new(Code::MalformedQuery, error.to_string());
-    let mut fields = Fields::new(["channel", "cursor", "last", "before", "wait", "limit"]);
-    for pair in form::pairs(query.as_bytes()) {
-        let (name, value) = pair.map_err(|error| malformed(&error))?;
-        let name = String::from_utf8(name).map_err(|_| malformed(&"the query is not UTF-8"))?;
-        let value = String::from_utf8(value).map_err(|_| malformed(&"the query is not UTF-8"))?;
-        fields.put(name.as_bytes(), Value::Text(value));
+/// The channels of a list, each with its position if it has one.
+fn positions(list: &str) -> Result<Vec<(Channel, Option<Start>)>, Problem> {
+    let invalid = |detail: String| Problem::new(Code::InvalidChannels, detail);
+    let mut channels: Vec<(Channel, Option<Start>)> = Vec::new();
+    for item in list.split(',') {
+        let (name, position) = item.split_once(':').map_or((item, None), |(name, position)| (name, Some(position)));
+        let channel = Channel::parse(name).map_err(|error| {
+            let detail = "channels is a list such as news,ops or news:latest,ops:1763942400123-42";
+            invalid(format!("{detail}; {error}"))
+        })?;
+        let position = position.map(start).transpose();
+        let position = position.map_err(|detail| invalid(format!("the position of {name} {detail}")))?;
+        if channels.iter().any(|(other, _)| *other == channel) {
+            return Err(fields::repeated(name));
+        }
+        if channels.len() == POLL_CHANNELS_MAX {
+            return Err(invalid(format!("one poll can have {POLL_CHANNELS_MAX} channels")));
+        }
+        channels.push((channel, position));
     }
-    fields.once()
+    Ok(channels)
 }
 
-fn start(cursor: &str) -> Result<Start, Problem> {
-    match cursor {
+/// A position, or what is wrong with it.
+fn start(position: &str) -> Result<Start, &'static str> {
+    match position {
         "latest" => Ok(Start::Latest),
         "earliest" => Ok(Start::Earliest),
-        cursor => cursor.parse().map(Start::After).map_err(|_| {
-            let detail = "cursor must be latest, earliest, or a cursor or id as it came in an answer";
-            Problem::new(Code::InvalidCursor, detail)
-        }),
+        cursor => {
+            let given = cursor.parse().map(Start::After);
+            given.map_err(|_| "must be latest, earliest, or a cursor or id as it came in an answer")
+        }
     }
 }
 
 /// A whole number, however many digits it has: one that is too large for any limit is clamped like others.
-fn number(fields: &mut Fields<6>, name: &str, code: Code) -> Result<Option<u64>, Problem> {
+fn number(fields: &mut Fields<7>, name: &str, code: Code) -> Result<Option<u64>, Problem> {
     let Some(text) = fields.text(name, code)? else {
         return Ok(None);
     };
@@ -98,7 +158,7 @@ fn number(fields: &mut Fields<6>, name: &str, code: Code) -> Result<Option<u64>,
     Ok(Some(text.parse().unwrap_or(u64::MAX)))
 }
 
-fn limit(fields: &mut Fields<6>, name: &str, code: Code) -> Result<Option<Limit>, Problem> {
+fn limit(fields: &mut Fields<7>, name: &str, code: Code) -> Result<Option<Limit>, Problem> {
     let Some(number) = number(fields, name, code)? else {
         return Ok(None);
     };
@@ -113,12 +173,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn asked(query: &str) -> Result<Asked, &'static str> {
-        Query::parse(query).map(|query| query.asked).map_err(|problem| problem.code().as_str())
+        Asked::in_query(query).map_err(|problem| problem.code().as_str())
     }
 
     fn batch(start: Start, limit: u64, wait: Option<u64>) -> Result<Asked, &'static str> {
-        let limit = Limit::clamped(limit).unwrap();
-        Ok(Asked::Batch { start, limit, wait: wait.map(Duration::from_secs) })
+        let (limit, wait) = (Limit::clamped(limit).unwrap(), wait.map(Duration::from_secs));
+        let places = vec![Place { channel: Channel::default(), start }];
+        Ok(Asked::Batches { places, limit, wait, named: false })
+    }
+
+    fn batches(places: &[(&str, Start)], limit: Limit) -> Result<Asked, &'static str> {
+        let place = |(name, start): &(&str, Start)| Place { channel: Channel::parse(name).unwrap(), start: *start };
+        Ok(Asked::Batches { places: places.iter().map(place).collect(), limit, wait: None, named: true })
     }
 
     proptest! {
@@ -128,7 +194,7 @@ mod tests {
             let after = batch(Start::After(cursor), limit, None);
             prop_assert_eq!(asked(&format!("cursor={cursor}&limit={limit}&_=9")), after);
             let limit = Limit::clamped(limit).unwrap();
-            let before = Ok(Asked::History { before: cursor, limit });
+            let before = Ok(Asked::History { channel: Channel::default(), before: cursor, limit });
             prop_assert_eq!(asked(&format!("limit={}&before={cursor}", limit.get())), before);
         }
 
@@ -148,14 +214,29 @@ mod tests {
 
     #[test]
     fn nothing_but_a_channel_is_the_protocol_of_2013() {
-        for query in ["", "channel=x", "_=1", "a=b&c"] {
-            assert_eq!(asked(query), Ok(Asked::NextMessage), "{query}");
+        for query in ["", "channel=lobby", "_=1", "a=b&c"] {
+            assert_eq!(asked(query), Ok(Asked::NextMessage { channel: Channel::default() }), "{query}");
         }
         assert_eq!(asked("wait=0"), batch(Start::Latest, 100, Some(0)));
         assert_eq!(asked("cursor=earliest"), batch(Start::Earliest, 100, None));
         assert_eq!(asked("cursor=latest"), batch(Start::Latest, 100, None));
         assert_eq!(asked("last=500"), batch(Start::Last(Limit::MAX), 100, None));
         assert_eq!(asked("%63ursor=0%2D0"), batch(Start::After(Cursor::ORIGIN), 100, None));
+    }
+
+    #[test]
+    fn a_list_has_channels_with_positions_or_without() {
+        let (at, two) = (Cursor::new(7, 1), Limit::clamped(2).unwrap());
+        let all = [("a", Start::Earliest), ("b.c", Start::After(at)), ("-", Start::Latest)];
+        for query in ["channels=a:earliest,b.c:7-1,-", "channels=a%3Aearliest%2Cb.c:7-1,-:latest&_=4"] {
+            assert_eq!(asked(query), batches(&all, Limit::MAX), "{query}");
+        }
+        let last = [("a", Start::Last(two)), ("b", Start::Latest)];
+        assert_eq!(asked("last=2&channels=a,b:latest&limit=2"), batches(&last, two));
+        assert_eq!(asked("channels=lobby"), batches(&[("lobby", Start::Latest)], Limit::MAX), "one is a list too");
+        let list = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        assert!(asked(&format!("channels={}", list(20))).is_ok());
+        assert_eq!(asked(&format!("channels={}", list(21))), Err("invalid_channels"));
     }
 
     #[test]
@@ -179,6 +260,23 @@ mod tests {
             ("wait=%2B1", "invalid_wait"),
             ("wait=%D9%A1", "invalid_wait"),
             ("limit=000", "invalid_limit"),
+            ("channels=a&channels=b", "repeated_parameter"),
+            ("channels=a,b,a:7-1&wait=x", "repeated_parameter"),
+            ("channels=&wait=x", "invalid_channels"),
+            ("channels", "invalid_channels"),
+            ("channels=a,", "invalid_channels"),
+            ("channels=a,,b", "invalid_channels"),
+            ("channels=a:", "invalid_channels"),
+            ("channels=a:Latest", "invalid_channels"),
+            ("channels=a:7-1:7-1", "invalid_channels"),
+            ("channels=a, b", "invalid_channels"),
+            ("channels=a&channel=a", "conflicting_parameters"),
+            ("channels=a&cursor=latest", "conflicting_parameters"),
+            ("channels=a&before=7-1", "conflicting_parameters"),
+            ("channels=/&channel=/", "invalid_channel"),
+            ("channels=/&cursor=x", "conflicting_parameters"),
+            ("channels=/&last=0", "invalid_channels"),
+            ("channels=a&last=0", "invalid_last"),
         ] {
             assert_eq!(asked(query), Err(code), "{query}");
         }
