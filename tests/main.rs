@@ -26,6 +26,8 @@ mod hold;
 mod host;
 mod hostile;
 mod log;
+#[cfg(feature = "dynamodb")]
+mod outage;
 mod process;
 #[cfg(feature = "dynamodb")]
 mod proxy;
