@@ -272,7 +272,7 @@ test('everything can be reached and done by keyboard', async () => {
   await page.keyboard.press('Tab');
   await page.keyboard.type('hello');
   await page.keyboard.press('Enter');
-  await page.getByText('hello', { exact: true }).waitFor();
+  await page.locator('#conversation').getByText('hello').waitFor();
   assert.equal(await focus(), 'message');
   await page.focus('#switch-open');
   await page.keyboard.press('Enter');
