@@ -56,6 +56,7 @@ function open() {
   const name = named();
   const channel = isChannelName(name) ? channels.join(name) : undefined;
   channels.open = channel;
+  if (list.shown) list.show(false);
   element('channel', HTMLElement).textContent = name;
   element('share-open', HTMLButtonElement).hidden = !channel;
   composer.open(channel);

@@ -98,8 +98,7 @@ export class Channel {
     this.gap ||= missed;
     const entries = messages.map((message, index) => {
       const own = this.outbox.wrote(message) || this.own.has(message);
-      const mention = !own && mentions(message.message, this.world.nick());
-      return { message, own, gap: this.gap && index === 0, mention };
+      return this.entry(message, own, this.gap && index === 0);
     });
     if (entries.length > 0) this.gap = false;
     this.entries = [...this.entries, ...entries].slice(-KEPT_MAX);
@@ -110,6 +109,11 @@ export class Channel {
     else this.count(first ? this.after(this.read) : entries);
     this.world.came(this, entries, first);
     this.world.counted(this);
+  }
+
+  /** @param {Message} message @param {boolean} own @param {boolean} gap @returns {Entry} */
+  entry(message, own, gap) {
+    return { message, own, gap, mention: !own && mentions(message.message, this.world.nick()) };
   }
 
   /** What stands after a message; everything, if that is not among it. @param {string | undefined} id */

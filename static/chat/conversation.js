@@ -187,7 +187,7 @@ export class Conversation {
 
   /** @param {Channel} channel @param {import('../client/types.js').Message[]} messages */
   prepend(channel, messages) {
-    const entries = messages.map((message) => ({ message, own: channel.own.has(message), gap: false, mention: false }));
+    const entries = messages.map((message) => channel.entry(message, channel.own.has(message), false));
     const items = this.made(entries, undefined);
     const [oldest] = this.items;
     // Its bottom: at its top there may be a day line, which goes.

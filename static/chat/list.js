@@ -102,7 +102,6 @@ export class List {
       // Whoever wants it in another tab gets it there.
       if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
       event.preventDefault();
-      if (this.shown) this.show(false);
       this.go(name);
     });
     const leave = made('button', 'leave', icon('close'));

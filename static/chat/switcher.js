@@ -65,7 +65,9 @@ export function startSwitcher(channels, go) {
     }
     // Whoever typed a name in full means that one.
     selected = Math.max(0, others.findIndex(({ name }) => name === wanted));
-    select(0);
+    // Enter by accident makes no new channel.
+    if (wanted || others.length > 0) select(0);
+    else input.removeAttribute('aria-activedescendant');
   }
 
   /** @param {number} by */

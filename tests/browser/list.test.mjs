@@ -190,3 +190,37 @@ test('notifications are shown to who wants them, of what comes while one looks e
   await page.reload();
   assert.equal(await page.getAttribute('#notify', 'aria-pressed'), 'true');
 });
+
+test('on a phone, whoever has chosen a channel sees it, however it was chosen', async () => {
+  const page = await open('a');
+  await page.setViewportSize({ width: 390, height: 844 });
+  const listing = () => page.evaluate(() => document.body.classList.contains('listing'));
+  const ways = {
+    b: async () => {
+      await page.click('#side-open');
+      await page.click('#switch-open');
+      await page.keyboard.press('Enter');
+      assert.equal(await page.textContent('#channel'), named('a'), 'Enter alone makes no channel');
+      await page.keyboard.type(named('b'));
+      await page.keyboard.press('Enter');
+    },
+    a: async () => {
+      await page.click('#side-open');
+      await page.click(`#list a[title="${named('a')}"]`);
+    },
+    c: async () => {
+      await goTo(page, named('c'));
+      await page.click('#side-open');
+      await page.goBack();
+      await until('a is open', async () => (await page.textContent('#channel')) === named('a'));
+      await page.click('#side-open');
+      await page.goForward();
+    },
+  };
+  for (const [name, choose] of Object.entries(ways)) {
+    await choose();
+    await until(`${name} is open`, async () => (await page.textContent('#channel')) === named(name));
+    assert.equal(await listing(), false, name);
+    assert.equal(await page.locator('main[inert], #form[inert]').count(), 0, name);
+  }
+});
