@@ -5,6 +5,7 @@
 //! strangers take all that the machine has.
 
 use std::{
+    collections::HashMap,
     fs,
     sync::{
         Arc,
@@ -182,10 +183,10 @@ fn quantile(sorted: &[Duration], thousandths: usize) -> Duration {
 
 /// From when a message was sent until each of those who only wait had it.
 fn deliveries(history: &History) -> Vec<Duration> {
-    let sent = |text: &str| history.publishes.iter().find(|publish| publish.text == text).map(|publish| publish.begun);
+    let sent: HashMap<_, _> = history.publishes.iter().map(|publish| (&publish.text, publish.begun)).collect();
     let waiting = history.chains.iter().take(WAITING).flat_map(|chain| &chain.polls);
     let delivered = waiting.flat_map(|poll| poll.messages.iter().map(move |(_, text)| (text, poll.ended)));
-    let mut took: Vec<_> = delivered.filter_map(|(text, ended)| Some(ended.saturating_sub(sent(text)?))).collect();
+    let mut took: Vec<_> = delivered.filter_map(|(text, ended)| Some(ended.saturating_sub(*sent.get(text)?))).collect();
     took.sort_unstable();
     took
 }
