@@ -92,7 +92,7 @@ pub struct Limits {
     /// connection and a follower, as tests/load/memory.mjs measures: 440 MB.
     pub holds_max: usize,
     /// Channels that all held polls wait on, each counted for each poll; beyond that a poll is refused in the same way.
-    /// Five for each hold. Each beyond a poll's first takes about 1 KB: 80 MB.
+    /// Five for each hold. Each beyond a poll's first takes 0.5 KB, as tests/load/memory.mjs measures: 40 MB.
     pub places_max: usize,
     /// Channels followed at once; beyond that polls of further channels are refused. One is a task of about 2 KB. Over a
     /// table, one reads five times a second.
