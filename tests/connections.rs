@@ -55,7 +55,7 @@ async fn a_body_that_nobody_reads_never_costs_the_next_request() {
     for (server, line, status) in [
         (&emulator, "POST /nope HTTP/1.1", "404"),
         (&emulator, "PUT /pub HTTP/1.1", "405"),
-        (&emulator, "POST /sub HTTP/1.1", "405"),
+        (&emulator, "POST /sub HTTP/1.1", "415"),
         (&emulator, "POST /healthz HTTP/1.1", "405"),
         (&emulator, "POST /pub HTTP/1.1", "415"),
         (&emulator, "OPTIONS /pub HTTP/1.1", "204"),
