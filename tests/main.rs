@@ -25,6 +25,7 @@ mod garbage;
 mod hold;
 mod host;
 mod hostile;
+mod load;
 mod log;
 mod process;
 #[cfg(feature = "dynamodb")]
