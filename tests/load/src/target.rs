@@ -1,14 +1,14 @@
 //! The server that is asked: where it is, and connections to it.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs},
     time::Duration,
 };
 
 use socket2::{Domain, Socket, Type};
 
-use crate::http;
+use crate::http::{self, Malformed};
 
 /// Connections from one address to one port, of the 28,000 that Linux has by default.
 const CONNECTIONS_PER_ADDRESS: usize = 20_000;
@@ -58,16 +58,21 @@ impl Target {
         stream.set_read_timeout(Some(PATIENCE))?;
         let Self { host, prefix, .. } = self;
         write!(stream, "GET {prefix}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes)?;
-        match http::parse(&bytes) {
-            Ok(Some((response, _))) if response.status == 200 => {
-                Ok(Some(String::from_utf8_lossy(&response.body).into_owned()))
+        let (mut bytes, mut scratch) = (Vec::new(), [0; 4096]);
+        // A server may leave the connection open.
+        loop {
+            let parsed = http::parse(&bytes);
+            let response =
+                parsed.map_err(|Malformed| io::Error::other(format!("{path} is answered what is not HTTP")))?;
+            if let Some((response, _)) = response {
+                let body = (response.status == 200).then(|| String::from_utf8_lossy(&response.body).into_owned());
+                return Ok(body);
             }
-            Ok(Some(_)) => Ok(None),
-            Ok(None) | Err(http::Malformed) => {
-                Err(io::Error::other(format!("{path} is answered with what is not HTTP")))
+            let len = stream.read(&mut scratch)?;
+            if len == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
             }
+            bytes.extend_from_slice(scratch.get(..len).unwrap_or_default());
         }
     }
 }
