@@ -168,11 +168,11 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits until the server says that it holds as many more polls than before as there are subscribers. Returns whether
-    /// it says so; most servers do not say.
-    pub(crate) fn until_held(&mut self, common: &Common, before: f64) -> Outcome<bool> {
+    /// Waits until the server says that it holds as many polls as there are subscribers. Returns whether it says so; most
+    /// servers do not say.
+    pub(crate) fn until_held(&mut self, common: &Common) -> Outcome<bool> {
         let until = clock::now() + self.patience;
-        let held = before + self.subscribers.len() as f64;
+        let held = self.subscribers.len() as f64;
         while let Some(metrics) = Metrics::ask(&common.target)? {
             if metrics.holds() >= held {
                 return Ok(true);

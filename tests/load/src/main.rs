@@ -33,7 +33,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 
-use crate::{process::Usage, talk::Dialect, tally::Verdict, target::Target};
+use crate::{crowd::Crowd, process::Usage, talk::Dialect, tally::Verdict, target::Target};
 
 /// What can't be measured is said in words.
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -97,6 +97,22 @@ impl Common {
 
     fn patience(&self) -> Outcome<Duration> {
         Ok(Duration::try_from_secs_f64(self.patience_seconds)?)
+    }
+
+    /// Has the server answered once, since it needs some things once, and waits until it has forgotten who has left.
+    fn at_rest(&self) -> Outcome<()> {
+        drop(Crowd::gather(self, 1, 1)?);
+        let until = clock::now() + self.patience()?;
+        let mut descriptors = None;
+        loop {
+            // Longer than a server may wait for a client that has closed its half.
+            std::thread::sleep(Duration::from_millis(300));
+            let now = self.usage()?.map(|usage| usage.descriptors);
+            if now == descriptors || clock::now() >= until {
+                return Ok(());
+            }
+            descriptors = now;
+        }
     }
 
     /// What the server uses; nothing when its process was not named.

@@ -33,14 +33,12 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn run(&self) -> Outcome<Verdict> {
         let Self { common, held, rounds } = self;
-        // What a server needs for its first requests it needs once.
-        drop(Crowd::gather(common, 1, 1)?);
-        std::thread::sleep(Duration::from_millis(300));
+        common.at_rest()?;
         let before = self.look()?;
         for round in 1..=*rounds {
             progress(format_args!("round {round} of {rounds}: {held} break off"));
             let mut crowd = Crowd::gather(common, *held, 1)?;
-            if !crowd.until_held(common, before.holds.unwrap_or(0.0))? {
+            if !crowd.until_held(common)? {
                 crowd.pause(Duration::from_millis(300))?;
             }
             drop(crowd);

@@ -32,7 +32,6 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn run(&self) -> Outcome<Verdict> {
         let Self { common, held, rounds } = self;
-        let others = Metrics::ask(&common.target)?.map_or(0.0, |metrics| metrics.holds());
         let mut crowd = Crowd::gather(common, *held, 1)?;
         for round in 1..=*rounds {
             progress(format_args!("round {round} of {rounds}: {held} poll again"));
@@ -40,7 +39,7 @@ impl Options {
             self.release(&mut crowd, 1)?;
             let (reads, begun) = (self.reads()?, clock::now());
             crowd.all_poll()?;
-            let held_ms = crowd.until_held(common, others)?.then(|| millis(clock::now() - begun));
+            let held_ms = crowd.until_held(common)?.then(|| millis(clock::now() - begun));
             let reads_of_nothing = grown(reads, self.reads()?);
 
             // Who has the first stands before two more, when all poll again.

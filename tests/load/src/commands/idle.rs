@@ -26,8 +26,7 @@ impl Options {
     pub(crate) fn run(&self) -> Outcome<Verdict> {
         let Self { common, held, seconds } = self;
         let usage = || -> Outcome<_> { Ok(common.usage()?.ok_or("--pid is needed: the server's process")?) };
-        // What a server needs for its first requests it needs once.
-        drop(Crowd::gather(common, 1, 1)?);
+        common.at_rest()?;
         let before = usage()?;
         let mut crowd = Crowd::gather(common, *held, 1)?;
         crowd.pause(Duration::from_secs_f64(seconds.min(1.0)))?;
