@@ -1,61 +1,102 @@
-// The chat: what people see of a subscription, and how they publish.
+// The chat: what people see of their channels, and how they publish.
 
-import { startChannels } from './chat/channels.js';
-import { startComposer } from './chat/composer.js';
+/** @import { Channel, World } from './chat/channel.js' */
+
+import { count, startNotifying } from './chat/attention.js';
+import { Channels } from './chat/channels.js';
+import { Composer } from './chat/composer.js';
 import { Conversation } from './chat/conversation.js';
 import { element } from './chat/dom.js';
-import { Outbox } from './chat/outbox.js';
-import { Own } from './chat/own.js';
-import { showState } from './chat/state.js';
-import { subscribe } from './client.js';
+import { List, address } from './chat/list.js';
+import { noChannel, startSharing, welcome } from './chat/share.js';
+import { showNoState, showState } from './chat/state.js';
+import { startSwitcher } from './chat/switcher.js';
+import { isChannelName } from './chat/words.js';
 import { base } from './config.js';
 
-/** @import { State } from './client/types.js' */
+/** The channel in the address. */
+const named = () => new URLSearchParams(location.search).get('channel') || 'lobby';
 
-/** So much of what was said is there when one joins. */
-const JOIN_WITH = 50;
+const composer = new Composer(() => conversation.goToEnd());
+const conversation = new Conversation(base, (channel) => welcome(base, channel.name));
+const notify = startNotifying(go);
 
-const channel = new URLSearchParams(location.search).get('channel') || 'lobby';
-element('channel', HTMLElement).textContent = channel;
+/** @type {World} */
+const world = {
+  base,
+  nick: () => composer.name,
+  came(channel, entries, first) {
+    conversation.came(channel, entries, first);
+    if (!first) notify(channel, entries);
+  },
+  counted(channel) {
+    channels.counted(channel);
+    conversation.look();
+    show();
+  },
+  seen: (channel) => channels.seen(channel),
+  told(channel) {
+    if (channel !== channels.open) return;
+    showState(channel.state);
+    composer.check();
+  },
+  marked: (channel, id, own) => conversation.mark(channel, id, own),
+};
 
-const nick = element('nick', HTMLInputElement);
-const conversation = new Conversation(base, channel, new Own(channel, () => nick.value));
-const outbox = new Outbox(base, channel, conversation);
-const showStopped = startComposer(outbox);
+const channels = new Channels(world, show);
+const list = new List(channels, go, leave);
 
-/** What runs, or has stopped. @type {{retry: () => void} | undefined} */
-let following;
-/** Where the conversation stands. @type {string | undefined} */
-let cursor;
-let stopped = false;
-
-/** @param {State} now @param {boolean} [forGood] */
-function onState(now, forGood) {
-  stopped = now.state === 'stopped';
-  showState(now, forGood);
-  showStopped(stopped);
-  if (now.state === 'live') outbox.retry('unsure');
+function show() {
+  list.draw();
+  count(channels.unread, channels.open?.name ?? named());
 }
 
-function start() {
-  try {
-    following = subscribe({
-      ...{ base, channel, cursor, last: JOIN_WITH, onState },
-      onMessages(messages, batch) {
-        cursor = batch.cursor;
-        if (batch.missed) outbox.missed();
-        conversation.append(messages, batch.missed, (message) => outbox.wrote(message));
-      },
-    });
-  } catch (error) {
-    // What is no channel never becomes one.
-    onState({ state: 'stopped', reason: error instanceof Error ? error.message : String(error) }, true);
-  }
+/** Opens the channel in the address. */
+function open() {
+  const name = named();
+  const channel = isChannelName(name) ? channels.join(name) : undefined;
+  channels.open = channel;
+  if (list.shown) list.show(false);
+  element('channel', HTMLElement).textContent = name;
+  element('share-open', HTMLButtonElement).hidden = !channel;
+  composer.open(channel);
+  conversation.open(channel, ...(channel ? [] : noChannel(name)));
+  if (channel) showState(channel.state);
+  else showNoState();
+  show();
 }
 
-element('retry', HTMLButtonElement).addEventListener('click', () => {
-  if (stopped) start();
-  else following?.retry();
+/** @param {string} name */
+function go(name) {
+  if (name !== channels.open?.name) history.pushState(null, '', address(name));
+  open();
+}
+
+/** @param {string} name */
+function leave(name) {
+  const [next] = channels.sorted.filter((channel) => channel.name !== name);
+  const wasOpen = name === channels.open?.name;
+  channels.leave(name);
+  if (wasOpen) go(next?.name ?? 'lobby');
+}
+
+/** The next channel in the list, or the one before. @param {number} by */
+function step(by) {
+  const { sorted } = channels;
+  const at = sorted.findIndex((channel) => channel === channels.open);
+  const next = sorted[(at + by + sorted.length) % sorted.length];
+  if (next) go(next.name);
+}
+
+addEventListener('popstate', open);
+addEventListener('keydown', (event) => {
+  if (!event.altKey || event.ctrlKey || event.metaKey || !['ArrowUp', 'ArrowDown'].includes(event.key)) return;
+  event.preventDefault();
+  step(event.key === 'ArrowDown' ? 1 : -1);
 });
-start();
-startChannels(channel);
+element('retry', HTMLButtonElement).addEventListener('click', () => channels.open?.retry());
+
+startSharing(base, () => channels.open?.name ?? 'lobby', leave);
+startSwitcher(channels, go);
+channels.begin();
+open();

@@ -3,9 +3,9 @@
 
 /** @import { Batch, Draft, Follow, Handler, Message, Retriable, Subscription, Where } from './client/types.js' */
 
-import { follow } from './client/follow.js';
 import { check, server } from './client/options.js';
 import { LingerError, isHistory, request, uncaught } from './client/request.js';
+import { follow } from './client/subscriber.js';
 import { backOff, means, pause } from './client/wait.js';
 
 export { LingerError };
@@ -53,11 +53,11 @@ export async function publish(draft) {
 }
 
 /**
- * Subscribes to a channel. With `onMessages` it calls that with each batch, and is settled when it has ended; without,
- * it is an async iterator of batches. The first batch is what is there now, possibly nothing; any later one has
- * messages, or says that some were missed. It ends with the signal, with the loop, or when the server says that such a
- * request never succeeds, which an iterator throws as a LingerError. What is returned has `retry()`, which ends a pause
- * after a failure at once.
+ * Subscribes to a channel, or to several. With `onMessages` it calls that with each batch, and is settled when it has
+ * ended; without, it is an async iterator of batches. A batch is of one channel. The first one of a channel is what is
+ * there now, possibly nothing; any later one has messages, or says that some were missed. It ends with the signal, with
+ * the loop, or when the server says that such a request never succeeds, which an iterator throws as a LingerError. What is
+ * returned has `retry()`, which ends a pause after a failure at once.
  *
  * @overload
  * @param {Where & Follow & Handler} options
@@ -98,7 +98,7 @@ async function deliver(batches, onMessages) {
 /**
  * Older messages: the newest `limit` before the message `before`, oldest first. Tries once.
  *
- * @param {Where & {before: string, limit?: number}} options `limit` is 100 at most
+ * @param {Where & {channel?: string, before: string, limit?: number}} options `limit` is 100 at most
  * @returns {Promise<{messages: Message[], missed: boolean}>} `missed`: the log that had this message is gone
  * @throws {LingerError} or a TypeError
  */

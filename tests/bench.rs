@@ -28,7 +28,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const ANY: Wanted = Wanted::Batch(Limit::MAX);
 
 /// A memory store that counts how it is read. When it is told to, it fails, its tails hear nothing, and appends take
-/// a second.
+/// a second, or panic.
 pub(crate) struct Counted {
     memory: Mutex<Arc<Memory>>,
     reads: AtomicUsize,
@@ -43,8 +43,10 @@ pub(crate) struct Counted {
 impl Store for Counted {
     fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended> {
         Box::pin(async move {
-            if self.failing.load(Relaxed) > 0 {
-                sleep(SECOND).await;
+            match self.failing.load(Relaxed) {
+                0 => {}
+                1 => sleep(SECOND).await,
+                _ => panic!("a fault of the store"),
             }
             self.memory().append(channel, draft, key).await
         })

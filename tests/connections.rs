@@ -42,27 +42,30 @@ async fn published(emulator: &Emulator, channel: &str) -> usize {
 
 #[tokio::test]
 async fn a_body_that_nobody_reads_never_costs_the_next_request() {
-    let emulator = Emulator::start(&[]).await;
+    let (emulator, foreign) =
+        (Emulator::start(&[]).await, Emulator::start(&["--allowed-origin", "https://a.example"]).await);
     let next = "GET /healthz HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n";
+    let preflight = "OPTIONS /pub HTTP/1.1\r\norigin: https://a.example\r\naccess-control-request-method: POST";
     let bodies = [
         "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_owned(),
         "content-length: 5\r\n\r\nhello".to_owned(),
         format!("content-length: 200000\r\n\r\n{}", "x".repeat(200_000)),
         format!("transfer-encoding: chunked\r\n\r\n30D40\r\n{}\r\n0\r\n\r\n", "x".repeat(200_000)),
     ];
-    for (line, status) in [
-        ("POST /nope", "404"),
-        ("PUT /pub", "405"),
-        ("POST /sub", "405"),
-        ("POST /healthz", "405"),
-        ("POST /pub", "415"),
-        ("OPTIONS /pub", "204"),
-        ("GET /sub?wait=0", "200"),
-        ("GET /metrics", "200"),
-        ("GET /", "200"),
+    for (server, line, status) in [
+        (&emulator, "POST /nope HTTP/1.1", "404"),
+        (&emulator, "PUT /pub HTTP/1.1", "405"),
+        (&emulator, "POST /sub HTTP/1.1", "415"),
+        (&emulator, "POST /healthz HTTP/1.1", "405"),
+        (&emulator, "POST /pub HTTP/1.1", "415"),
+        (&emulator, "OPTIONS /pub HTTP/1.1", "204"),
+        (&foreign, preflight, "200"),
+        (&emulator, "GET /sub?wait=0 HTTP/1.1", "200"),
+        (&emulator, "GET /metrics HTTP/1.1", "200"),
+        (&emulator, "GET / HTTP/1.1", "200"),
     ] {
         for body in &bodies {
-            let answers = exchange(&emulator, format!("{line} HTTP/1.1\r\nhost: linger\r\n{body}{next}")).await;
+            let answers = exchange(server, format!("{line}\r\nhost: linger\r\n{body}{next}")).await;
             assert_eq!(statuses(&answers), [status, "200"], "{line}: {answers}");
         }
     }

@@ -1,146 +1,316 @@
 //! The deploy scripts against recorded answers. That shows their logic, and nothing of AWS.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+use std::{fs, path::Path};
+
+use crate::{
+    account::{Account, shells},
+    emulator::{Emulator, ROOT},
+    smoke,
 };
 
-use crate::emulator::ROOT;
-
-/// Stand-ins for `aws`, `sam` and `cargo-lambda` that write down how they were called.
-struct Recorded {
-    folder: PathBuf,
+#[test]
+fn deploy_builds_deploys_uploads_tries_it_and_prints_the_link() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        let ended = account.run("deploy", &["--stack", "chat", "--parameter-overrides", "Retention=7d"], "");
+        assert!(ended.succeeded && ended.said.ends_with("linger is at https://page.example\n"), "{}", ended.said);
+        assert_eq!(ended.complained, "");
+        let calls = account.calls();
+        assert_eq!(calls[0], "sam build --parameter-overrides Architecture=arm64");
+        assert!(calls[1].starts_with("sam deploy --stack-name chat "));
+        assert!(calls[1].contains("--no-fail-on-empty-changeset"), "a second run with nothing new is fine");
+        let of = |part: &str| calls.iter().position(|call| call.contains(part)).unwrap_or_else(|| panic!("{part}"));
+        let module = &calls[of("*.js")];
+        assert!(
+            module.contains("--content-type text/javascript; charset=utf-8 --cache-control public, max-age=31536000")
+        );
+        let index = "s3://the-bucket/index.html --content-type text/html; charset=utf-8 --cache-control no-cache";
+        assert!(of("*.css") < of(index) && of("*.js") < of(index), "what names the others comes last");
+        assert!(of(index) < of("s3 rm") && of("s3 rm") < of("create-invalidation"));
+        let last = "python3 tests/aws/smoke https://page.example --direct https://api.example";
+        assert_eq!(calls.last().unwrap(), last);
+    }
 }
 
-const STAND_IN: &str = r#"#!/usr/bin/env bash
-echo "$(basename "$0") $*" >>"$RECORD"
-[ "$(basename "$0") $1" != "$FAILS" ] || exit 1
-case "$*" in
-  *describe-stacks*BucketName*) echo the-bucket ;;
-  *describe-stacks*Page*) echo https://page.example ;;
-  *describe-stacks*ApiUrl*) echo https://api.example ;;
-  *describe-stacks*DistributionId*) echo DISTRIBUTION ;;
-  *describe-stacks*TableName*) echo the-table ;;
-  *"s3 cp"*config.js*) cat "$3" >"$RECORD.config" ;;
-esac
-"#;
+#[test]
+fn a_page_that_is_being_loaded_keeps_its_files_and_older_ones_go() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        assert!(account.run("deploy", &[], "").succeeded);
+        let index = account.folder.join("bucket/index.html");
+        let first = fs::read_to_string(&index).unwrap();
+        let version = first.split("href=\"v").nth(1).unwrap().split('/').next().unwrap().to_owned();
+        // As if another version had been there before.
+        fs::write(&index, first.replace(&format!("v{version}/"), "v77/")).unwrap();
+        account.calls();
+        assert!(account.run("deploy", &[], "").succeeded);
+        let calls = account.calls();
+        let strays = calls.iter().find(|call| call.contains("s3 rm")).unwrap();
+        let kept = format!("--recursive --exclude index.html --exclude v{version}/* --exclude v77/*");
+        assert!(strays.ends_with(&kept), "{strays}");
+        assert_eq!(fs::read_to_string(&index).unwrap(), first, "the same files are the same version");
+    }
+}
 
-impl Recorded {
-    fn new() -> Self {
-        static FOLDERS: AtomicU32 = AtomicU32::new(0);
-        let name = format!("linger-deploy-{}-{}", std::process::id(), FOLDERS.fetch_add(1, Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).unwrap();
-        for command in ["aws", "sam", "cargo-lambda"] {
-            let path = folder.join(command);
-            fs::write(&path, STAND_IN).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_works_as_it_is_uploaded() {
+    let account = Account::new(Path::new("bash"));
+    assert!(account.run("deploy", &[], "").succeeded);
+    let bucket = account.folder.join("bucket");
+    let emulator = Emulator::start(&["--static-dir", bucket.to_str().unwrap()]).await;
+    let said = smoke::run(&emulator.base, &[]).await.expect("all is well");
+    assert!(said.contains("ok      the page: "), "{said}");
+    assert!(fs::read_dir(&bucket).unwrap().count() == 2, "index.html, and a folder with the rest");
+    // An installed page begins at index.html, above the folder.
+    let index = reqwest::get(&emulator.base).await.unwrap().text().await.unwrap();
+    let manifest = index.split("rel=\"manifest\" href=\"").nth(1).unwrap().split('"').next().unwrap();
+    let manifest = reqwest::get(emulator.url(&format!("/{manifest}"))).await.unwrap();
+    let (at, said) = (manifest.url().clone(), manifest.text().await.unwrap());
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(at.join(said["start_url"].as_str().unwrap()).unwrap().path(), "/");
+    assert_eq!(at.join(said["scope"].as_str().unwrap()).unwrap().path(), "/");
+}
+
+#[test]
+fn a_new_account_gets_no_reservation_but_a_warning() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        account.has("account", "10\t10");
+        let ended = account.run("deploy", &[], "");
+        assert!(ended.succeeded && ended.said.contains("allows 10 invocations at once"), "{}", ended.said);
+        assert!(ended.said.contains("about 5 tabs can wait") && ended.said.contains("--quota-code L-B99A9384"));
+        assert!(!account.parameters().iter().any(|parameter| parameter.contains("Concurrency")));
+    }
+}
+
+#[test]
+fn reservations_are_what_the_account_can_spare() {
+    for shell in shells() {
+        for (limits, publish, subscribe) in [("1000\t1000", 50, 400), ("1000\t280", 20, 160), ("1000\t118", 2, 16)] {
+            let account = Account::new(&shell);
+            account.has("account", limits);
+            let ended = account.run("deploy", &[], "");
+            let said =
+                format!("invocations at once, {publish} are set aside for publishers, and {subscribe} for polls");
+            assert!(ended.said.contains(&said), "{}", ended.said);
+            let parameters = account.parameters();
+            let expected = [format!("PublishConcurrency={publish}"), format!("SubscribeConcurrency={subscribe}")];
+            assert!(expected.iter().all(|parameter| parameters.contains(parameter)), "{parameters:?}");
         }
-        Self { folder }
-    }
-
-    /// Runs a script, and says what it printed and whether it succeeded.
-    fn run(&self, script: &str, arguments: &[&str], answers: &str, fails: &str) -> (String, bool) {
-        let path = format!("{}:{}", self.folder.display(), std::env::var("PATH").unwrap());
-        let mut child = Command::new(ROOT.join(script))
-            .args(arguments)
-            .env("PATH", path)
-            .env("RECORD", self.folder.join("record"))
-            .env("FAILS", fails)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(answers.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        (String::from_utf8(output.stdout).unwrap(), output.status.success())
-    }
-
-    /// What was called since this was last asked, but for questions.
-    fn calls(&self) -> Vec<String> {
-        let path = self.folder.join("record");
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let _ = fs::remove_file(path);
-        text.lines().filter(|line| !line.contains("describe-stacks")).map(str::to_owned).collect()
-    }
-}
-
-fn files_below(folder: &Path) -> usize {
-    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    paths.map(|path| if path.is_dir() { files_below(&path) } else { 1 }).sum()
-}
-
-impl Drop for Recorded {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
+        let account = Account::new(&shell);
+        account.run("deploy", &["--parameter-overrides", "PublishConcurrency=7", "Retention=1h"], "");
+        let parameters = account.parameters();
+        assert!(
+            parameters.contains(&"PublishConcurrency=7".to_owned()) && parameters.contains(&"Retention=1h".to_owned())
+        );
+        assert!(!parameters.iter().any(|parameter| parameter.starts_with("SubscribeConcurrency")), "{parameters:?}");
+        let account = Account::new(&shell);
+        account.run("deploy", &["--parameter-overrides", "ManagedInstances=yes"], "");
+        assert!(account.parameters().contains(&"SubscribeConcurrency=0".to_owned()), "managed instances reserve none");
     }
 }
 
 #[test]
-fn deploy_builds_deploys_uploads_and_prints_the_link() {
-    let recorded = Recorded::new();
-    let (said, succeeded) =
-        recorded.run("deploy", &["--stack", "chat", "--parameter-overrides", "Retention=7d"], "", "");
-    assert!(succeeded && said.ends_with("linger is at https://page.example\n"), "{said}");
-    let calls = recorded.calls();
-    assert_eq!(calls[0], "sam build");
-    assert!(
-        calls[1].starts_with("sam deploy --stack-name chat ")
-            && calls[1].ends_with(" --parameter-overrides Retention=7d")
-    );
-    assert!(calls[1].contains("--no-fail-on-empty-changeset"), "a second run with nothing new is fine");
-    let files = files_below(&ROOT.join("static"));
-    let uploads: Vec<_> = calls.iter().filter(|call| call.starts_with("aws s3 cp ")).collect();
-    assert_eq!(uploads.len(), files);
-    assert!(uploads.iter().all(|upload| upload.ends_with("--cache-control no-cache")));
-    let module = uploads.iter().find(|upload| upload.contains("s3://the-bucket/client/request.js")).unwrap();
-    assert!(module.contains("--content-type text/javascript; charset=utf-8"), "{module}");
-    assert_eq!(calls.last().unwrap(), "aws cloudfront create-invalidation --distribution-id DISTRIBUTION --paths /*");
-    let config = fs::read_to_string(recorded.folder.join("record.config")).unwrap();
-    assert!(config.contains("https://api.example") && config.contains("export const base = '';"), "{config}");
-
-    let (_, succeeded) = recorded.run("deploy", &["--stack", "chat", "--parameter-overrides", "Retention=7d"], "", "");
-    let again = recorded.calls();
-    assert!(succeeded && again.len() == calls.len() && again[..2] == calls[..2]);
+fn a_second_run_changes_what_is_given_and_nothing_else() {
+    for shell in shells() {
+        let account = Account::deployed(&shell);
+        let ended = account.run("deploy", &["--parameter-overrides", "Retention=7d"], "");
+        assert!(ended.succeeded && ended.said.contains("50 invocations for publishers, 400 for polls, as before"));
+        let calls = account.calls();
+        assert_eq!(calls[0], "sam build --parameter-overrides Architecture=x86_64", "what the stack has is built");
+        assert!(calls[1].ends_with(" --parameter-overrides Retention=7d OriginSecretBefore=\"\""), "{}", calls[1]);
+        // An account that was new is told when it may have more.
+        account.has("parameters", "PublishConcurrency=0\nSubscribeConcurrency=0\n");
+        let ended = account.run("deploy", &[], "");
+        assert!(ended.said.contains("PublishConcurrency=50 SubscribeConcurrency=400"), "{}", ended.said);
+        assert!(!account.parameters().iter().any(|parameter| parameter.contains("Concurrency")));
+    }
 }
 
 #[test]
-fn a_dry_run_shows_every_command_and_runs_none() {
-    let recorded = Recorded::new();
-    let (said, succeeded) = recorded.run("deploy", &["--parameter-overrides", "Retention=7d", "--dry-run"], "", "");
-    assert!(
-        succeeded && said.contains("+ sam deploy --stack-name linger") && said.contains("+ aws cloudfront"),
-        "{said}"
-    );
-    let (said, succeeded) = recorded.run("undeploy", &["--dry-run"], "", "");
-    assert!(succeeded && said.contains("+ sam delete"), "{said}");
-    assert_eq!(recorded.calls(), [""; 0]);
+fn the_secret_is_new_when_it_is_asked_for_and_never_shown() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        let first = account.run("deploy", &[], "").said;
+        let parameters = account.parameters();
+        let secret = parameters.iter().find_map(|parameter| parameter.strip_prefix("OriginSecret=")).unwrap();
+        assert!(secret.len() == 48 && !first.contains(secret) && first.contains("OriginSecret=***"), "{first}");
+        assert!(parameters.contains(&"OriginSecretBefore=\"\"".to_owned()));
+
+        let account = Account::deployed(&shell);
+        let said = account.run("deploy", &["--rotate-secret"], "").said;
+        let parameters = account.parameters();
+        let before = "0123456789abcdef0123456789abcdef";
+        assert!(parameters.contains(&format!("OriginSecretBefore={before}")) && !said.contains(before));
+        let new = parameters.iter().find_map(|parameter| parameter.strip_prefix("OriginSecret=")).unwrap();
+        assert!(new.len() == 48 && new != secret);
+    }
+}
+
+#[test]
+fn the_region_and_the_profile_count_for_every_command() {
+    let arguments = ["--region", "eu-west-1", "--profile", "work", "--parameter-overrides", "Retention=7d"];
+    let everywhere = |account: &Account| {
+        let calls = account.all_calls();
+        for call in calls.iter().filter(|call| !call.starts_with("python3")) {
+            assert!(call.contains(" --region eu-west-1 --profile work"), "{call}");
+        }
+        calls.len()
+    };
+    for shell in shells() {
+        let account = Account::deployed(&shell);
+        assert!(account.run("deploy", &arguments, "").succeeded);
+        assert!(everywhere(&account) > 12);
+        assert!(account.run("undeploy", &arguments[..4], "linger\nthe-table\n").succeeded);
+        assert!(everywhere(&account) >= 5);
+        account.has("status", "ROLLBACK_COMPLETE");
+        assert!(account.run("deploy", &arguments, "linger\n").succeeded);
+        assert!(everywhere(&account) > 12);
+    }
+}
+
+#[test]
+fn a_budget_is_made_where_budgets_are() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        let arguments = ["--region", "eu-north-1", "--profile", "work", "--budget", "20", "me@example.com"];
+        assert!(account.run("deploy", &arguments, "").succeeded);
+        let made = account.calls().into_iter().find(|call| call.contains("linger-budget")).unwrap();
+        assert!(
+            made.contains("--parameter-overrides Dollars=20 Email=me@example.com --region us-east-1 --profile work")
+        );
+        assert!(!account.run("deploy", &["--budget", "20"], "").succeeded);
+    }
+}
+
+#[test]
+fn a_first_deployment_that_failed_is_cleared_away_when_that_is_agreed_to() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        account.has("status", "ROLLBACK_COMPLETE");
+        let ended = account.run("deploy", &[], "no\n");
+        assert!(!ended.succeeded && ended.said.contains("is ROLLBACK_COMPLETE"), "{}", ended.said);
+        assert_eq!(account.calls(), [""; 0]);
+        assert!(account.run("deploy", &[], "linger\n").succeeded);
+        let calls = account.calls();
+        assert_eq!(calls[0], "aws cloudformation delete-stack --stack-name linger");
+        assert_eq!(calls[1], "aws cloudformation wait stack-delete-complete --stack-name linger");
+        assert!(calls[3].contains("PublishConcurrency=50"), "all is chosen anew: {}", calls[3]);
+
+        account.has("status", "UPDATE_IN_PROGRESS");
+        let ended = account.run("deploy", &[], "");
+        assert!(!ended.succeeded && ended.complained.contains("is being changed"), "{}", ended.complained);
+        account.has("status", "REVIEW_IN_PROGRESS");
+        assert!(account.run("deploy", &[], "").succeeded, "nothing was made yet");
+    }
+}
+
+#[test]
+fn without_cloudfront_there_is_an_api_and_it_is_said_how() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        account.has(
+            "events",
+            "Resource handler returned: Your account must be verified before you can add new CloudFront",
+        );
+        let ended = account.run_failing("deploy", &[], "", "sam deploy");
+        assert!(
+            !ended.succeeded && ended.complained.contains("--parameter-overrides WithPage=no"),
+            "{}",
+            ended.complained
+        );
+        assert!(!account.calls().iter().any(|call| call.starts_with("aws s3")), "nothing is uploaded");
+
+        account.has("outputs", "ApiUrl=https://api.example\nApiEndpoint=https://api.example\nTableName=the-table\n");
+        let bare = ["--parameter-overrides", "WithPage=no", "AllowedOrigins=https://a.example,https://b.example"];
+        let ended = account.run("deploy", &bare, "");
+        assert!(ended.succeeded && ended.said.ends_with("linger is at https://api.example\n"), "{}", ended.said);
+        let calls = account.calls();
+        assert!(
+            !calls
+                .iter()
+                .any(|call| call.starts_with("aws s3") || call.contains("cloudfront") || call.contains("Secret"))
+        );
+        assert_eq!(calls.last().unwrap(), "python3 tests/aws/smoke https://api.example --origin https://a.example");
+    }
 }
 
 #[test]
 fn what_fails_stops_it() {
-    let recorded = Recorded::new();
-    let (said, succeeded) = recorded.run("deploy", &[], "", "sam deploy");
-    assert!(!succeeded && !said.contains("linger is at"), "{said}");
-    assert_eq!(recorded.calls().len(), 2, "nothing is uploaded");
+    for shell in shells() {
+        for fails in ["sam build", "sam deploy", "aws lambda", "aws cloudfront", "aws s3", "python3 tests/aws/smoke"] {
+            let ended = Account::new(&shell).run_failing("deploy", &[], "", fails);
+            assert!(!ended.succeeded && !ended.said.contains("linger is at"), "{fails}: {}", ended.said);
+        }
+        for wrong in [&["--stack"][..], &["--parameter-overrides", "Retention"], &["--parameter-overrides", "A=1 B=2"]]
+        {
+            let account = Account::new(&shell);
+            assert!(!account.run("deploy", wrong, "").succeeded, "{wrong:?}");
+            assert_eq!(account.all_calls(), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn help_and_dry_runs_work_from_anywhere_and_run_nothing() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        for (script, shown) in
+            [("deploy", "+ sam deploy --stack-name chat"), ("undeploy", "+ sam delete --stack-name chat")]
+        {
+            let ended = account.run(script, &["--help"], "");
+            assert!(ended.succeeded && ended.said.contains(&format!("./{script} [--stack NAME]")), "{}", ended.said);
+            let ended = account.run(script, &["--dry-run", "--stack", "chat"], "");
+            assert!(ended.succeeded && ended.said.contains(shown), "{}", ended.said);
+        }
+        assert_eq!(account.all_calls(), [""; 0]);
+    }
 }
 
 #[test]
 fn undeploy_removes_what_was_agreed_to_and_no_more() {
-    let recorded = Recorded::new();
-    let (said, succeeded) = recorded.run("undeploy", &[], "yes\n", "");
-    assert!(!succeeded && said.contains("Nothing was removed."), "{said}");
-    assert_eq!(recorded.calls(), [""; 0]);
-    let (said, succeeded) = recorded.run("undeploy", &[], "linger\nno\n", "");
-    assert!(succeeded && said.contains("The table the-table was kept."), "{said}");
-    let removed = ["aws s3 rm s3://the-bucket --recursive", "sam delete --stack-name linger --no-prompts"];
-    assert_eq!(recorded.calls(), removed);
-    let (_, succeeded) = recorded.run("undeploy", &[], "linger\nthe-table\n", "");
-    assert!(succeeded);
-    assert_eq!(recorded.calls().last().unwrap(), "aws dynamodb delete-table --table-name the-table");
+    for shell in shells() {
+        let account = Account::deployed(&shell);
+        let ended = account.run("undeploy", &[], "yes\n");
+        assert!(!ended.succeeded && ended.said.contains("Nothing was removed."), "{}", ended.said);
+        assert_eq!(account.calls(), [""; 0]);
+        let ended = account.run("undeploy", &[], "linger\nno\n");
+        assert!(ended.succeeded && ended.said.contains("The table the-table was kept."), "{}", ended.said);
+        let removed = ["aws s3 rm s3://the-bucket --recursive", "sam delete --stack-name linger --no-prompts"];
+        assert_eq!(account.calls(), removed);
+        assert!(account.run("undeploy", &[], "linger\nthe-table\n").succeeded);
+        assert_eq!(account.calls().last().unwrap(), "aws dynamodb delete-table --table-name the-table");
+        // The bucket of one that is half removed.
+        assert!(account.run_failing("undeploy", &[], "linger\nno\n", "aws s3").succeeded);
+    }
+}
+
+#[test]
+fn undeploy_copes_with_a_stack_that_has_nothing_and_with_none() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        let ended = account.run("undeploy", &[], "linger\n");
+        assert!(!ended.succeeded && ended.complained.contains("there is no stack linger"), "{}", ended.complained);
+        account.has("status", "ROLLBACK_COMPLETE").has("outputs", "");
+        assert!(account.run("undeploy", &[], "linger\n").succeeded);
+        assert_eq!(account.calls(), ["sam delete --stack-name linger --no-prompts"]);
+    }
+}
+
+#[test]
+fn the_scripts_use_nothing_that_bash_3_2_lacks() {
+    // What came with bash 4 and later; a file that has it as a word of a comment says it otherwise.
+    let newer = r"readarray|mapfile|declare -[gAn]|local -n|coproc|wait -n|\|&|&>>|\$\{\w+(,,|\^\^|@[QUuLEPAa])|\$EPOCH|\[\[ -v |;&|\[-1\]";
+    let newer = regex::Regex::new(newer).unwrap();
+    // `set -u` takes an empty array for none there.
+    let bare = regex::Regex::new(r#"(^|[^+])"\$\{\w+\[@\]\}""#).unwrap();
+    for file in ["deploy", "undeploy", "functions/stack.sh"] {
+        let text = fs::read_to_string(ROOT.join(file)).unwrap();
+        for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            assert!(!newer.is_match(line), "{file}: {line}");
+            let full = ["\"${smoke[@]}\"", "rest+=(--parameter-overrides", "\"${budget[@]}\""];
+            let known_full = full.iter().any(|known| line.contains(known));
+            assert!(known_full || !bare.is_match(line), "{file}: {line}");
+        }
+    }
 }

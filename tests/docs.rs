@@ -163,3 +163,73 @@ fn links_lead_somewhere() {
         }
     }
 }
+
+/// A table of a document: what stands in its first and second columns, for each row that has a number there.
+fn table(document: &str, heading: &str) -> BTreeMap<String, f64> {
+    let rows = document.split(heading).nth(1).unwrap_or_else(|| panic!("no {heading}")).lines().skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|')).filter_map(|line| {
+        let mut columns = line.trim_matches('|').split('|').map(str::trim);
+        Some((columns.next()?.to_owned(), columns.next()?.parse().ok()?))
+    });
+    rows.collect()
+}
+
+/// Dollars as people write them.
+fn dollars(amount: f64) -> String {
+    match amount {
+        0.0..0.01 => format!("${amount:.4}"),
+        0.01..0.1 => format!("${amount:.3}"),
+        0.1..10.0 => format!("${:.2}", (amount * 10.0).round() / 10.0),
+        _ => format!("${amount:.0}"),
+    }
+}
+
+#[test]
+fn the_costs_are_the_sum_of_their_inputs_wherever_they_are_told() {
+    let read = |file: &str| fs::read_to_string(ROOT.join(file)).unwrap();
+    let (readme, operations) = (read("README.md"), read("docs/OPERATIONS.md"));
+    let prices = table(&operations, "| price | dollars |");
+    let inputs = table(&operations, "| input | |");
+    let (price, input) = (|name: &str| prices[name], |name: &str| inputs[name]);
+    let second = 0.125 * price("a gigabyte-second of Lambda on arm64");
+    let requests = ["the API", "Lambda", "CloudFront"].map(|of| price(&format!("a million requests of {of}")));
+    let said = input("bytes of logs for a request") * price("a gigabyte of logs")
+        + input("bytes of a small answer") * price("a gigabyte sent out");
+    let request = requests.iter().sum::<f64>() / 1e6 + said / 1e9;
+    let read_unit = price("a million read units") / 1e6;
+
+    let idle = 3600.0 * second + 144.0 * (request + input("reads of an idle hold of 25 s") * 0.5 * read_unit);
+    let busy = 3600.0 * (second + request + 8.3 * read_unit);
+    let hidden = 60.0 * (request + 0.02 * second + 0.5 * read_unit);
+    let million = |writes: &str| 1e6 * (request + 0.02 * second) + input(writes) * price("a million write units");
+    let (plain, keyed) = (million("write units of a publish of up to 1 KiB"), million("the same with a key"));
+    for (document, amounts) in [
+        (&readme, &[idle, idle + 7.0 * hidden, plain, keyed, idle * 720.0 * 100.0][..]),
+        (&operations, &[idle, idle + 7.0 * hidden, plain, keyed, idle * 720.0 * 100.0, busy]),
+    ] {
+        for amount in amounts {
+            assert!(document.contains(&dollars(*amount)), "{} is nowhere", dollars(*amount));
+        }
+    }
+}
+
+#[test]
+fn the_operations_document_lists_every_parameter_with_its_default() {
+    let (document, template) =
+        ["docs/OPERATIONS.md", "template.yaml"].map(|file| fs::read_to_string(ROOT.join(file)).unwrap()).into();
+    let parameter = Regex::new(r"(?m)^  (\w+):\n    Type: .*\n    Default: '?([^'\n]*)'?\n(    NoEcho)?").unwrap();
+    let section = document.split("### Parameters").nth(1).unwrap().split("\n### ").next().unwrap();
+    let mut count = 0;
+    for captures in parameter.captures_iter(&template).filter(|captures| captures.get(3).is_none()) {
+        let (name, default) = (&captures[1], &captures[2]);
+        let row = section.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
+        let row = row.unwrap_or_else(|| panic!("{name} is not among the parameters"));
+        let told = row.split('|').nth(2).unwrap().trim().replace('`', "");
+        let is_told = told.split(", ").any(|part| part == default);
+        let in_words =
+            (default.is_empty() && told == "none") || (default == "0" && ["none", "chosen"].contains(&&*told));
+        assert!(is_told || in_words, "{name} is {default:?} by default, and not {told:?}");
+        count += 1;
+    }
+    assert!(count >= 16, "{count}");
+}

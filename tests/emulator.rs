@@ -25,7 +25,8 @@ pub(crate) static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
     if let Some(binary) = env::var_os("LINGER_BINARY") {
         return ROOT.join(binary);
     }
-    let features: &[&str] = if cfg!(feature = "dynamodb") { &["--features", "local/dynamodb"] } else { &[] };
+    // With the functions' features what both need is compiled once, also for `cargo lambda watch`.
+    let features: &[&str] = if cfg!(feature = "dynamodb") { &["--features", "local/dynamodb,lambda"] } else { &[] };
     build(features, "linger")
 });
 

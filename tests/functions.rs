@@ -15,6 +15,7 @@ use crate::{
     emulator::ROOT,
     proxy::{Kind, Proxy},
     runtime::{Function, Functions, Settings, command, event},
+    smoke,
     table::new_table,
 };
 
@@ -219,6 +220,19 @@ fn the_binaries_are_small_and_need_no_newer_system_than_lambdas() {
     }
 }
 
+#[test]
+fn both_architectures_are_built_and_each_is_what_it_is_called() {
+    let (native, other) = if cfg!(target_arch = "aarch64") { (0xB7, 0x3E) } else { (0x3E, 0xB7) };
+    for (folder, machine) in [("target/sam", native), ("target/sam-other", other)] {
+        for name in ["Publish", "Subscribe", "SubscribeManaged"] {
+            let path = ROOT.join(folder).join(name).join("bootstrap");
+            let binary = std::fs::read(&path).unwrap_or_else(|_| panic!("tests/run builds {}", path.display()));
+            assert_eq!(&binary[..4], b"\x7FELF", "{}", path.display());
+            assert_eq!(u16::from_le_bytes([binary[18], binary[19]]), machine, "{}", path.display());
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_with_an_odd_part_is_a_400_and_no_panic() {
     let table = new_table().await;
@@ -266,4 +280,28 @@ async fn a_log_that_can_not_be_written_costs_a_function_no_answer() {
         }
         assert!(subscribe.runs());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_functions_pass_what_a_deployment_must_and_answer_cloudfront_alone() {
+    let table = new_table().await;
+    let secrets = [("LINGER_ORIGIN_SECRETS", "0123456789abcdef0123456789abcdef,")];
+    let settings = Settings { environment: &secrets, ..settings(&local::ENDPOINT, &table) };
+    let functions = Functions::start(&settings).await;
+    let report = smoke::run(&functions.base, &["--direct", &functions.direct]).await.expect("all is well");
+    assert_eq!(report.lines().filter(|line| line.starts_with("ok ")).count(), 9, "{report}");
+
+    // Whoever guesses is refused before anything else is looked at: also the method, and an event that can't be read.
+    let mut guess = get("channel=é");
+    guess["headers"]["linger-origin"] = json!("0123456789abcdef0123456789abcdee");
+    let mut put = post("message=x");
+    put["requestContext"]["http"]["method"] = json!("PUT");
+    let answers = [functions.subscribe.invoke(guess).await, functions.publish.invoke(put).await];
+    for (status, problem) in answers.map(said) {
+        assert_eq!((status, &problem["code"]), (421, &json!("wrong_host")), "{problem}");
+    }
+    // One that is empty is none.
+    let mut empty = get("wait=0");
+    empty["headers"]["linger-origin"] = json!("");
+    assert_eq!(said(functions.subscribe.invoke(empty).await).0, 421);
 }

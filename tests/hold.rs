@@ -275,8 +275,10 @@ async fn a_hold_of_any_length_in_which_somebody_looked_is_answered_empty() {
     for ms in [1, 100, 900, 1_000, 1_100, 2_500, 25_000] {
         sleep(Duration::from_millis(130)).await;
         let until = clock::now() + Duration::from_millis(ms);
+        bench.reads();
         let batch = bench.subscribe(&bench.channel, Start::After(id), ANY, until).await.unwrap();
         assert!(batch.is_empty() && batch.cursor() == id, "{ms}");
+        assert!(bench.reads() == 0 || ms < 2_500, "{ms}: its follower has looked for it");
     }
 }
 
@@ -290,6 +292,17 @@ async fn an_append_goes_on_when_its_client_leaves() {
     sleep(SECOND).await;
     let batch = bench.hold(Start::Earliest, ANY).await.unwrap();
     assert_eq!((texts(&batch), bench.stats().published), (vec!["one"], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_an_append_is_its_requests_own() {
+    let bench = Arc::new(bench());
+    bench.store.failing.store(2, Relaxed);
+    let publishes = Arc::clone(&bench);
+    let ended = tokio::spawn(async move { publishes.publish("one").await }).await;
+    assert!(ended.is_err_and(|ended| ended.is_panic()));
+    bench.store.failing.store(0, Relaxed);
+    bench.publish("two").await;
 }
 
 #[tokio::test(start_paused = true)]

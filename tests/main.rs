@@ -8,6 +8,7 @@
     reason = "a test that can't go on says so, and a measurement says what it measured"
 )]
 
+mod account;
 #[cfg(feature = "dynamodb")]
 mod adversary;
 mod architecture;
@@ -27,6 +28,8 @@ mod host;
 mod hostile;
 mod load;
 mod log;
+#[cfg(feature = "dynamodb")]
+mod outage;
 mod process;
 #[cfg(feature = "dynamodb")]
 mod proxy;
@@ -34,10 +37,13 @@ mod proxy;
 mod runtime;
 mod sets;
 mod several;
+mod smoke;
 mod soak;
 mod stores;
 mod strangers;
 mod surroundings;
 #[cfg(feature = "dynamodb")]
 mod table;
+#[cfg(feature = "dynamodb")]
+mod watch;
 mod wire;

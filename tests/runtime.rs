@@ -164,9 +164,12 @@ impl Runtime {
     }
 }
 
-/// Both functions, behind an HTTP API.
+/// Both functions, behind an HTTP API, and CloudFront before that.
 pub(crate) struct Functions {
+    /// The address of CloudFront, which says the first of `LINGER_ORIGIN_SECRETS` if there are any.
     pub(crate) base: String,
+    /// The API's own.
+    pub(crate) direct: String,
     pub(crate) publish: Arc<Function>,
     pub(crate) subscribe: Arc<Function>,
 }
@@ -175,19 +178,41 @@ impl Functions {
     pub(crate) async fn start(settings: &Settings<'_>) -> Self {
         let publish = Arc::new(Function::start("Publish", settings).await);
         let subscribe = Arc::new(Function::start("Subscribe", settings).await);
-        let both = Arc::new((Arc::clone(&publish), Arc::clone(&subscribe)));
-        let address = serve(both, async |both, request| gateway(&both.0, &both.1, request).await).await;
-        Self { base: format!("http://{address}"), publish, subscribe }
+        let variable = settings.environment.iter().find(|(name, _)| *name == "LINGER_ORIGIN_SECRETS");
+        let secret = variable.and_then(|(_, secrets)| secrets.split(',').next()).map(str::to_owned);
+        let mut addresses = Vec::new();
+        for secret in [secret, None] {
+            let gateway = Gateway { publish: Arc::clone(&publish), subscribe: Arc::clone(&subscribe), secret };
+            addresses.push(serve(Arc::new(gateway), async |gateway, request| gateway.answer(request).await).await);
+        }
+        let [base, direct] = [0, 1].map(|number| format!("http://{}", addresses[number]));
+        Self { base, direct, publish, subscribe }
     }
 }
 
 /// What an HTTP API does: an event of version 2 for the function, and its answer back.
-async fn gateway(publish: &Function, subscribe: &Function, request: Request<Incoming>) -> Reply {
-    let function = match request.uri().path() {
-        "/pub" => publish,
-        "/sub" => subscribe,
-        _ => return status(StatusCode::NOT_FOUND),
-    };
+struct Gateway {
+    publish: Arc<Function>,
+    subscribe: Arc<Function>,
+    /// What CloudFront puts on each request.
+    secret: Option<String>,
+}
+
+impl Gateway {
+    async fn answer(&self, mut request: Request<Incoming>) -> Reply {
+        if let Some(secret) = &self.secret {
+            request.headers_mut().insert("linger-origin", secret.parse().expect("a header"));
+        }
+        let function = match request.uri().path() {
+            "/pub" => &self.publish,
+            "/sub" => &self.subscribe,
+            _ => return status(StatusCode::NOT_FOUND),
+        };
+        forward(function, request).await
+    }
+}
+
+async fn forward(function: &Function, request: Request<Incoming>) -> Reply {
     let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
     let body = body(request).await;
     let event = event(&method, uri.path(), uri.query().unwrap_or_default(), &headers, &body);

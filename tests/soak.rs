@@ -1,9 +1,11 @@
 //! Everything at once, for a while: people who publish and poll, clients that cut and come back, strangers who abuse, a
 //! table that fails. In the end nothing is lost, repeated or out of order, and nothing is left over.
 //!
-//! `SOAK_SECONDS` says for how long.
+//! `SOAK_SECONDS` says for how long, and `SOAK_REST_MS` how long each kind of abuse rests after each round: without it the
+//! strangers take all that the machine has.
 
 use std::{
+    collections::HashMap,
     fs,
     sync::{
         Arc,
@@ -148,6 +150,7 @@ async fn sit(address: &str, count: usize, sent: &str) {
 /// One kind of abuse, over and over.
 async fn abuse(kind: u64, address: String, corpus: Arc<Vec<Vec<u8>>>, done: Arc<AtomicBool>, count: Arc<AtomicU64>) {
     let mut random = Random::new(kind);
+    let rest = Duration::from_millis(setting("SOAK_REST_MS", 0));
     let long = "x".repeat(30_000);
     while !done.load(Relaxed) {
         let number = random.below(1 << 30);
@@ -169,6 +172,7 @@ async fn abuse(kind: u64, address: String, corpus: Arc<Vec<Vec<u8>>>, done: Arc<
             _ => sit(&address, 100, &format!("GET / HTTP/1.1\r\nx: {long}")[..10_000]).await,
         }
         count.fetch_add(1, Relaxed);
+        sleep(rest).await;
     }
 }
 
@@ -179,10 +183,10 @@ fn quantile(sorted: &[Duration], thousandths: usize) -> Duration {
 
 /// From when a message was sent until each of those who only wait had it.
 fn deliveries(history: &History) -> Vec<Duration> {
-    let sent = |text: &str| history.publishes.iter().find(|publish| publish.text == text).map(|publish| publish.begun);
+    let sent: HashMap<_, _> = history.publishes.iter().map(|publish| (&publish.text, publish.begun)).collect();
     let waiting = history.chains.iter().take(WAITING).flat_map(|chain| &chain.polls);
     let delivered = waiting.flat_map(|poll| poll.messages.iter().map(move |(_, text)| (text, poll.ended)));
-    let mut took: Vec<_> = delivered.filter_map(|(text, ended)| Some(ended.saturating_sub(sent(text)?))).collect();
+    let mut took: Vec<_> = delivered.filter_map(|(text, ended)| Some(ended.saturating_sub(*sent.get(text)?))).collect();
     took.sort_unstable();
     took
 }
@@ -270,7 +274,7 @@ async fn cut_now_and_then(proxy: &Proxy, span: Duration) {
 #[cfg(feature = "dynamodb")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_fails_loses_nothing_while_strangers_abuse() {
-    use crate::table::{publish_through_outages, read_through_outages};
+    use crate::outage::{publish_through_outages, read_through_outages};
     let span = Duration::from_secs(setting("SOAK_SECONDS", 5));
     let proxy = Proxy::start(&tests::local::ENDPOINT).await;
     let emulator =
@@ -278,7 +282,7 @@ async fn a_table_that_fails_loses_nothing_while_strangers_abuse() {
     let (client, done) = (Noting::new(&emulator.base, "x"), Arc::new(AtomicBool::new(false)));
     let mut publishers = JoinSet::new();
     for number in 0..4 {
-        publishers.spawn(publish_through_outages(client.clone(), number, Arc::clone(&done)));
+        publishers.spawn(publish_through_outages(client.clone(), number, Arc::default(), Arc::clone(&done)));
     }
     let readers = [(); 2].map(|()| tokio::spawn(read_through_outages(client.clone())));
     let (corpus, address) = (Arc::new(corpus()), emulator.address().to_owned());

@@ -3,16 +3,16 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use dynamodb::{Client, Settings};
-use pubsub::{clock, cursor::Cursor};
+use pubsub::clock;
 use tests::{
-    checker::{Begin, Chain, History, Publish, Rules, check},
-    local::{self, Local},
+    checker::{Begin, Chain, History, Rules, check},
+    local,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -35,9 +35,16 @@ fn table() -> String {
 
 /// A table that is there.
 pub(crate) async fn new_table() -> String {
+    new_table_at(&local::ENDPOINT).await
+}
+
+pub(crate) async fn new_table_at(endpoint: &str) -> String {
     let name = table();
-    let settings = Settings::from_environment(name.clone(), Some(local::ENDPOINT.clone()), |_| None).unwrap();
-    Client::new(settings, Arc::default()).create_table().await.unwrap();
+    let settings = Settings::from_environment(name.clone(), Some(endpoint.to_owned()), |_| None).unwrap();
+    let client = Client::new(settings, Arc::default());
+    // A database that has just started, on a machine that is busy, may take longer than a request is given.
+    let made = async { while client.create_table().await.is_err() {} };
+    timeout(Duration::from_secs(60), made).await.expect("a table");
     name
 }
 
@@ -225,10 +232,12 @@ async fn many_publishers_in_many_processes_keep_one_order_at_the_least_cost() {
             ..History::default()
         };
         assert_eq!(check(&history, Rules::default()), Ok(()));
-        let published = history.publishes.iter().filter(|publish| publish.id.is_some()).count();
-        // A machine that is busy with other things may refuse one in a thousand.
-        let refused = history.publishes.len() - published;
-        assert!(refused <= messages / 1000, "{refused} were refused");
+        // Contention refuses nobody. A table that has not answered in time does, on a machine that is busy with other
+        // things, and that takes at least a second.
+        let (published, refused): (Vec<_>, Vec<_>) = history.publishes.iter().partition(|publish| publish.id.is_some());
+        let hasty = refused.iter().find(|publish| publish.ended - publish.begun < Duration::from_secs(1));
+        assert!(hasty.is_none(), "refused at once: {hasty:?}");
+        let (published, refused) = (published.len(), refused.len());
         let delivered = |chain: &Chain| chain.polls.iter().map(|poll| poll.messages.len()).sum::<usize>();
         let all = published..=published + refused;
         assert!(history.chains.iter().all(|chain| all.contains(&delivered(chain))), "everybody has all");
@@ -349,90 +358,4 @@ async fn an_idle_hold_reads_so_often() {
         assert!(range.contains(&reads), "{input}: {reads}, and OPERATIONS.md says {told}");
     }
     assert!(twenty <= 5 * one, "{twenty} reads on 20 channels, {one} on one");
-}
-
-/// Publishes for ever, and checks that every refusal is a 503 in time that says when to come back.
-pub(crate) async fn publish_through_outages(client: Noting, number: usize, done: Arc<AtomicBool>) -> Vec<Publish> {
-    let mut publishes = Vec::new();
-    let mut message = 0;
-    while !done.load(Relaxed) {
-        let text = format!("{number}.{message}");
-        let publish = client.publish(&text, Some(&text)).await;
-        let took = publish.ended - publish.begun;
-        assert!(took < Duration::from_millis(3500), "{took:?}");
-        // What was refused may be there: it is asked again with its key until it is.
-        if publish.id.is_some() {
-            message += 1;
-        } else {
-            sleep(Duration::from_millis(200)).await;
-        }
-        publishes.push(publish);
-    }
-    publishes
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_outage_loses_nothing_that_was_acknowledged() {
-    let folder = std::env::temp_dir().join(format!("linger-outage-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let database = Local::start(Some(&folder), 0);
-    let endpoint = database.endpoint.clone();
-    let port = endpoint.rsplit(':').next().unwrap().parse().unwrap();
-    let emulator = Emulator::over_table(&endpoint, &table(), &[]).await;
-    let client = Noting::new(&emulator.base, "x");
-    let done = Arc::new(AtomicBool::new(false));
-    let mut publishers = JoinSet::new();
-    for number in 0..8 {
-        publishers.spawn(publish_through_outages(client.clone(), number, Arc::clone(&done)));
-    }
-    let reader = tokio::spawn(read_through_outages(client.clone()));
-    let signal = |database: &Local, name: &str| {
-        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &database.pid().to_string()]).status();
-        assert!(sent.unwrap().success());
-    };
-
-    sleep(Duration::from_secs(2)).await;
-    signal(&database, "STOP");
-    sleep(Duration::from_secs(4)).await;
-    let refused = reqwest::get(emulator.url("/sub?channel=x&wait=0")).await.unwrap();
-    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (503, &b"2"[..]));
-    sleep(Duration::from_secs(26)).await;
-    signal(&database, "CONT");
-    sleep(Duration::from_secs(3)).await;
-    drop(database);
-    sleep(Duration::from_secs(3)).await;
-    let database = Local::start(Some(&folder), port);
-    sleep(Duration::from_secs(4)).await;
-
-    done.store(true, Relaxed);
-    let publishes: Vec<_> = publishers.join_all().await.into_iter().flatten().collect();
-    assert!(client.publish("end", None).await.id.is_some());
-    let chain = timeout(Duration::from_secs(30), reader).await.expect("it comes to the end").unwrap();
-    let delivered: Vec<_> = chain.polls.iter().flat_map(|poll| poll.messages.clone()).collect();
-    let (acknowledged, refused): (Vec<_>, Vec<_>) = publishes.iter().partition(|publish| publish.id.is_some());
-    println!("{} acknowledged, {} refused, {} delivered", acknowledged.len(), refused.len(), delivered.len());
-    assert!(acknowledged.len() > 20 && refused.len() > 20);
-    let audit = Some((Duration::ZERO, delivered));
-    let history = History { publishes, chains: vec![chain], audit, ..History::default() };
-    let rules = Rules { patience: Duration::from_secs(60), ..Rules::default() };
-    assert_eq!(check(&history, rules), Ok(()));
-    drop(database);
-    let _ = std::fs::remove_dir_all(folder);
-}
-
-pub(crate) async fn read_through_outages(client: Noting) -> Chain {
-    let mut chain = Chain { start: Begin::After(Cursor::ORIGIN), polls: vec![] };
-    let mut query = "cursor=0-0".to_owned();
-    loop {
-        let Some(poll) = client.poll(&query).await else {
-            sleep(Duration::from_millis(200)).await;
-            continue;
-        };
-        query = format!("cursor={}", poll.cursor);
-        let ended = poll.messages.iter().any(|(_, text)| text == "end");
-        chain.polls.push(poll);
-        if ended {
-            return chain;
-        }
-    }
 }

@@ -160,16 +160,17 @@ fn is_text(headers: &HeaderMap) -> bool {
 
 /// Whether gzip is named, or anything is taken, and not with the weight 0.
 pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
-    let values = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let weights = values.flat_map(|value| value.split(',')).map(|coding| {
-        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = parameters.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
-        (name.trim().to_ascii_lowercase(), weight.is_ok_and(|weight| weight > 0.0))
-    });
-    let weights: Vec<_> = weights.collect();
-    let of =
-        |wanted: &[&str]| weights.iter().find(|(name, _)| wanted.contains(&name.as_str())).map(|(_, taken)| *taken);
-    of(&["gzip", "x-gzip"]).or_else(|| of(&["*"])).unwrap_or(false)
+    let weight_of = |wanted: &[&str]| {
+        let values = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let mut codings = values.flat_map(|value| value.split(','));
+        codings.find_map(|coding| {
+            let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+            let weight = parameters.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+            let named = wanted.iter().any(|wanted| name.trim().eq_ignore_ascii_case(wanted));
+            named.then(|| weight.unwrap_or_default())
+        })
+    };
+    weight_of(&["gzip", "x-gzip"]).or_else(|| weight_of(&["*"])).is_some_and(|weight| weight > 0.0)
 }
 
 #[cfg(test)]

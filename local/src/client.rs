@@ -38,6 +38,9 @@ impl Proxies {
     /// The address of the client. Each proxy adds whom it got the request from, so they are read from the last one, for
     /// as long as they are proxies that are trusted: what stands before is whatever a client wrote.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        if !self.trust(peer) {
+            return peer;
+        }
         let name = match self.header {
             ProxyHeader::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
             ProxyHeader::Forwarded => FORWARDED,

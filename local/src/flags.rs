@@ -1,10 +1,6 @@
 //! What can be said on the command line, or in the environment.
 
-use std::{
-    io::{self, IsTerminal},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum, builder::Resettable};
 use http::HeaderValue;
@@ -195,7 +191,7 @@ impl Flags {
 impl From<LogFormat> for logging::Format {
     fn from(format: LogFormat) -> Self {
         match format {
-            LogFormat::Text => Self::Text { colours: io::stderr().is_terminal() },
+            LogFormat::Text => Self::Text,
             LogFormat::Json => Self::Json,
             LogFormat::Off => Self::Off,
         }

@@ -32,8 +32,16 @@ use pubsub::{
 };
 
 use crate::{
-    addresses::Addresses, answers::Answers, client::Proxies, flags::Flags, hosts::Hosts, metrics::Metrics, page::Page,
-    router::Gate, serve::Server, store::Opened,
+    addresses::Addresses,
+    answers::Answers,
+    client::Proxies,
+    flags::Flags,
+    hosts::Hosts,
+    metrics::Metrics,
+    page::Page,
+    router::{Front, Gate},
+    serve::Server,
+    store::Opened,
 };
 
 /// When the process ends, log lines that nobody takes are given up after this.
@@ -113,9 +121,9 @@ async fn serve(flags: &Flags, log: &Log, limits: Limits, page: Page) -> Result<(
     let loopback = address.ip().is_loopback();
     let hosts = Hosts { allowed: flags.allowed_names(loopback), loopback };
     let gate = Gate { hosts, proxies, addresses, memory, answers: Answers::new() };
-    let router = router::router(api, page, gate, metrics, &flags.allowed_origins);
+    let front = Front::new(api, page, gate, metrics, &flags.allowed_origins);
     say(format!("linger is at http://{address}"));
-    server.run(router, || service.close()).await?;
+    server.run(front, || service.close()).await?;
     Ok(())
 }
 

@@ -8,11 +8,7 @@ use std::{
     },
 };
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::{extract::Request, response::Response};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header::X_CONTENT_TYPE_OPTIONS};
 use pubsub::{api::Report, clock};
 use tokio::time::Instant;
@@ -25,33 +21,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// What a log line has of a path, in characters.
 const PATH_CHARS_MAX: usize = 256;
 
-/// Gives a request its id, whatever id came with it, and logs it when it ends.
-pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
-    let mut line = Line {
-        id: request_id(),
-        method: request.method().clone(),
-        path: shown(request.uri().path()),
-        begun: clock::now(),
-        status: None,
-        report: Report::default(),
-        metrics: Arc::clone(&metrics),
-    };
-    let mut response = next.run(request).await;
-    line.status = Some(response.status());
-    line.report = response.extensions_mut().remove().unwrap_or_default();
-    if let Some(code) = line.report.code {
-        metrics.count_error(code);
-    }
-    let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Ok(id) = HeaderValue::try_from(line.id.as_str()) {
-        headers.insert(REQUEST_ID, id);
-    }
-    response
-}
-
-/// Written when it is dropped, since a request also ends when its client goes away.
-struct Line {
+/// What is said of a request. It is written when it is dropped, since a request also ends when its client goes away.
+pub(crate) struct Line {
     id: String,
     method: Method,
     path: String,
@@ -59,6 +30,35 @@ struct Line {
     status: Option<StatusCode>,
     report: Report,
     metrics: Arc<Metrics>,
+}
+
+impl Line {
+    /// Gives a request its id, whatever id came with it.
+    pub(crate) fn begin(request: &Request, metrics: Arc<Metrics>) -> Self {
+        Self {
+            id: request_id(),
+            method: request.method().clone(),
+            path: shown(request.uri().path()).to_owned(),
+            begun: clock::now(),
+            status: None,
+            report: Report::default(),
+            metrics,
+        }
+    }
+
+    /// Names the request in its answer.
+    pub(crate) fn end(mut self, response: &mut Response) {
+        self.status = Some(response.status());
+        self.report = response.extensions_mut().remove().unwrap_or_default();
+        if let Some(code) = self.report.code {
+            self.metrics.count_error(code);
+        }
+        let headers = response.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Ok(id) = HeaderValue::try_from(self.id.as_str()) {
+            headers.insert(REQUEST_ID, id);
+        }
+    }
 }
 
 impl Drop for Line {
@@ -83,8 +83,9 @@ impl Drop for Line {
 }
 
 /// A path as a log line has it: no longer than any that leads somewhere.
-fn shown(path: &str) -> String {
-    path.chars().take(PATH_CHARS_MAX).collect()
+fn shown(path: &str) -> &str {
+    let end = path.char_indices().nth(PATH_CHARS_MAX).map(|(end, _)| end);
+    end.and_then(|end| path.get(..end)).unwrap_or(path)
 }
 
 /// Unlike any other of this process, and most likely of any other.

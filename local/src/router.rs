@@ -1,6 +1,7 @@
 //! Which path leads where, and what happens on the way.
 
 use std::{
+    convert::Infallible,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::Duration,
@@ -10,7 +11,6 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    middleware::{Next, from_fn_with_state},
     response::Response,
     routing::{any, get},
 };
@@ -18,6 +18,8 @@ use http::{
     HeaderName, HeaderValue, Method,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use pubsub::{
     api::{Admission, Api, Polls, Problem},
     memory::Memory,
@@ -30,7 +32,7 @@ use crate::{
     client::{Ends, Proxies},
     hosts::Hosts,
     metrics::{self, Metrics},
-    observe::{REQUEST_ID, observe},
+    observe::{Line, REQUEST_ID},
     page::Page,
     unread::lend,
 };
@@ -48,13 +50,49 @@ pub(crate) struct Gate {
     pub(crate) answers: Answers,
 }
 
-/// The API, the page, and what is for whoever runs it.
-pub(crate) fn router(api: Api, page: Page, gate: Gate, metrics: Arc<Metrics>, origins: &[HeaderValue]) -> Router {
-    let gate = Arc::new(gate);
+/// All that answers requests.
+pub(crate) struct Front {
+    gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
+    router: TowerToHyperService<Router>,
+}
+
+impl Front {
+    /// The API, the page, and what is for whoever runs it.
+    pub(crate) fn new(api: Api, page: Page, gate: Gate, metrics: Arc<Metrics>, origins: &[HeaderValue]) -> Self {
+        let gate = Arc::new(gate);
+        let mut router = router(api, page, &gate, &metrics);
+        if !origins.is_empty() {
+            router = router.layer(cors(origins));
+        }
+        Self { gate, metrics, router: TowerToHyperService::new(router) }
+    }
+
+    /// Answers a request. What is done for each of them is done here, by plain calls: a layer of the router would cost
+    /// each of them a microsecond or two.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        let line = Line::begin(&request, Arc::clone(&self.metrics));
+        let gzip = takes_gzip(request.headers());
+        let (request, rest) = lend(request);
+        let response = match self.gate.hosts.check(&request) {
+            Ok(()) => self.router.call(request).await.unwrap_or_else(|never: Infallible| match never {}),
+            Err(problem) => {
+                drop(request);
+                refuse(problem)
+            }
+        };
+        let mut response = self.gate.answers.send(gzip, response).await;
+        rest.read(&mut response).await;
+        line.end(&mut response);
+        response
+    }
+}
+
+fn router(api: Api, page: Page, gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Router {
     let endpoints = Router::new()
         .route("/pub", any(async |State((gate, api)): State<Endpoints>, request| publish(&gate, &api, request).await))
         .route("/sub", any(async |State((gate, api)): State<Endpoints>, request| subscribe(&gate, &api, request).await))
-        .with_state((Arc::clone(&gate), Arc::new(api)));
+        .with_state((Arc::clone(gate), Arc::new(api)));
     let operations = Router::new()
         .route("/healthz", get(([(CONTENT_TYPE, "application/json")], r#"{"status":"ok"}"#)))
         .route("/openapi.yaml", get(([(CONTENT_TYPE, "application/yaml"), (CACHE_CONTROL, "no-cache")], OPENAPI)))
@@ -63,31 +101,11 @@ pub(crate) fn router(api: Api, page: Page, gate: Gate, metrics: Arc<Metrics>, or
             get(async |State(metrics): State<Arc<Metrics>>| ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics.text())),
         )
         .method_not_allowed_fallback(async || refuse(Problem::method_not_allowed("GET, HEAD")))
-        .with_state(Arc::clone(&metrics));
+        .with_state(Arc::clone(metrics));
     let files = Router::new()
         .fallback(async |State(page): State<Arc<Page>>, request| page.answer(request).await)
         .with_state(Arc::new(page));
-    let mut router = files.merge(endpoints).merge(operations).layer(from_fn_with_state(gate, around));
-    if !origins.is_empty() {
-        router = router.layer(cors(origins));
-    }
-    router.layer(from_fn_with_state(metrics, observe))
-}
-
-/// What is done for each request: one layer, since each costs every request a microsecond or two.
-async fn around(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    let gzip = takes_gzip(request.headers());
-    let (request, rest) = lend(request);
-    let response = match gate.hosts.check(&request) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => {
-            drop(request);
-            refuse(problem)
-        }
-    };
-    let mut response = gate.answers.send(gzip, response).await;
-    rest.read(&mut response).await;
-    response
+    files.merge(endpoints).merge(operations)
 }
 
 type Endpoints = (Arc<Gate>, Arc<Api>);

@@ -1,18 +1,15 @@
 //! Connections: how many, for how long, and how they end.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, response::Response};
+use axum::{body::Body, response::Response};
 use http::{HeaderValue, Request, header::CONNECTION};
 use hyper::{
     body::Incoming,
     server::conn::http1,
     service::{Service, service_fn},
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use pubsub::clock;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, lookup_host},
@@ -26,6 +23,7 @@ use crate::{
     answers::refuse,
     client::{Ends, Proxies},
     flags::Flags,
+    router::Front,
     stream::{self, Stream},
 };
 
@@ -90,14 +88,14 @@ impl Server {
 
     /// Serves until a signal comes; then calls `close`, which should bring what is under way to an end, and waits for
     /// that, for as long as connections end.
-    pub(crate) async fn run(self, router: Router, close: impl FnOnce()) -> io::Result<()> {
+    pub(crate) async fn run(self, front: Front, close: impl FnOnce()) -> io::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let stopping = watch::Sender::new(false);
         let slots = Arc::new(Semaphore::new(self.connections_max));
-        let router = TowerToHyperService::new(router);
+        let front = Arc::new(front);
         tokio::select! {
-            () = self.accept(&router, &stopping, &slots) => {}
+            () = self.accept(&front, &stopping, &slots) => {}
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
@@ -105,7 +103,7 @@ impl Server {
         stopping.send_replace(true);
         // Who comes meanwhile is told that the server stops. A second signal ends it at once.
         tokio::select! {
-            () = self.accept(&router, &stopping, &slots) => {}
+            () = self.accept(&front, &stopping, &slots) => {}
             () = ended(&stopping) => {}
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
@@ -114,16 +112,11 @@ impl Server {
     }
 
     /// Accepts connections for ever.
-    async fn accept(
-        &self,
-        router: &TowerToHyperService<Router>,
-        stopping: &watch::Sender<bool>,
-        slots: &Arc<Semaphore>,
-    ) {
+    async fn accept(&self, front: &Arc<Front>, stopping: &watch::Sender<bool>, slots: &Arc<Semaphore>) {
         while let Ok(slot) = Arc::clone(slots).acquire_owned().await {
             match self.listener.accept().await {
                 Ok((socket, peer)) => {
-                    let conversation = self.converse(socket, peer, router.clone(), stopping.subscribe());
+                    let conversation = self.converse(socket, peer, Arc::clone(front), stopping.subscribe());
                     tokio::spawn(async move {
                         conversation.await;
                         drop(slot);
@@ -143,7 +136,7 @@ impl Server {
         &self,
         socket: TcpStream,
         peer: SocketAddr,
-        router: TowerToHyperService<Router>,
+        front: Arc<Front>,
         stopping: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let own = socket.local_addr().map_or(peer.ip(), |own| own.ip());
@@ -158,7 +151,8 @@ impl Server {
             match counted {
                 Ok(_counted) => {
                     let client = Arc::clone(&socket);
-                    let answer = service_fn(move |request| answer(router.clone(), request, ends, Arc::clone(&client)));
+                    let answer =
+                        service_fn(move |request| answer(Arc::clone(&front), request, ends, Arc::clone(&client)));
                     serve(socket, answer, keep_alive, stopping).await;
                 }
                 Err(problem) => {
@@ -198,14 +192,14 @@ async fn ended(stopping: &watch::Sender<bool>) {
 /// Answers a request. What was read of it is carried out, also when its client sends no more or has left, but for a poll:
 /// that is dropped, and frees what it holds.
 async fn answer(
-    router: TowerToHyperService<Router>,
+    front: Arc<Front>,
     mut request: Request<Incoming>,
     ends: Ends,
     client: Arc<TcpStream>,
 ) -> io::Result<Response> {
     let poll = request.uri().path() == "/sub";
     request.extensions_mut().insert(ends);
-    let response = router.call(request.map(Body::new));
+    let response = front.answer(request.map(Body::new));
     let left = async {
         if !poll {
             std::future::pending::<()>().await;
@@ -214,7 +208,7 @@ async fn answer(
     };
     tokio::select! {
         biased;
-        response = response => response.map_err(|never: Infallible| match never {}),
+        response = response => Ok(response),
         () = left => Err(io::ErrorKind::ConnectionAborted.into()),
     }
 }

@@ -1,84 +1,117 @@
-// The dialog in which one shares this channel, or goes to another.
+// The channels that one has joined: kept across visits, and the same in all windows of a browser.
 
-import { newKey } from '../client.js';
-import { element } from './dom.js';
+/** @import { World } from './channel.js' */
 
-const CHANNEL = /^[A-Za-z0-9._-]{1,64}$/;
+import { Channel } from './channel.js';
+import { read, write } from './memory.js';
+import { isChannelName } from './words.js';
 
-/** A clipboard that says nothing for so long says nothing at all: a browser may be asking its user. */
-const COPIED_MS = 1000;
+const KEPT = 'linger channels';
 
-/** @param {string} channel */
-export function startChannels(channel) {
-  // By its tag: a browser without dialogs has no such class.
-  const dialog = /** @type {HTMLDialogElement} */ (element('channels', HTMLElement));
-  const link = element('link', HTMLInputElement);
-  const copy = element('copy', HTMLButtonElement);
-  const name = element('name', HTMLInputElement);
-  const problem = element('name-problem', HTMLParagraphElement);
+/** @typedef {Record<string, {read?: string, at: number}>} Kept by name: what was read, and when something was said last */
 
-  /** @param {string} wanted */
-  const address = (wanted) => {
-    const url = new URL(location.href);
-    url.searchParams.set('channel', wanted);
-    url.hash = '';
-    return url.href;
-  };
+/** What was kept, as far as it makes sense: other pages of this origin may write there, too. @returns {Kept} */
+function kept() {
+  const entries = Object.entries(Object(read('localStorage', KEPT))).filter(([name]) => isChannelName(name));
+  return Object.fromEntries(
+    entries.map(([name, { read, at } = /** @type {any} */ ({})]) => [
+      name,
+      { read: typeof read === 'string' ? read : undefined, at: Number(at) || 0 },
+    ]),
+  );
+}
 
-  const close = () => (dialog.close ? dialog.close() : dialog.removeAttribute('open'));
+export class Channels {
+  /** @type {Map<string, Channel>} */
+  joined = new Map();
+  /** The one that is shown. @type {Channel | undefined} */
+  open;
 
-  /** @param {string} wanted */
-  const go = (wanted) => {
-    // Whoever comes back here has done with it.
-    close();
-    location.href = address(wanted);
-  };
+  /** @param {World} world @param {() => void} changed called when there are others than before */
+  constructor(world, changed) {
+    this.world = world;
+    this.changed = changed;
+    addEventListener('storage', ({ key }) => key === KEPT && this.share());
+  }
 
-  element('channels-open', HTMLButtonElement).addEventListener('click', () => {
-    link.value = address(channel);
-    copy.textContent = 'Copy';
-    problem.textContent = '';
-    // Firefox before 98 and Safari before 15.4 have none; there it is part of the page.
-    if (dialog.showModal) dialog.showModal();
-    else dialog.setAttribute('open', '');
-    name.focus();
-  });
-  element('channels-close', HTMLButtonElement).addEventListener('click', close);
-  dialog.addEventListener('click', ({ target }) => target === dialog && close());
+  /** Follows what was joined before. */
+  begin() {
+    for (const [name, known] of Object.entries(kept())) this.add(name, known);
+  }
 
-  copy.addEventListener('click', async () => {
-    link.select();
-    // Over plain HTTP there is no clipboard; but the link is selected.
-    const failed = () => (copy.textContent = 'Now press Ctrl+C');
-    const timer = setTimeout(failed, COPIED_MS);
-    try {
-      await navigator.clipboard.writeText(link.value);
-      copy.textContent = 'Copied';
-    } catch {
-      failed();
+  /** What another window has joined, left and read. */
+  share() {
+    const now = kept();
+    for (const [name, known] of Object.entries(now)) {
+      this.joined.get(name)?.seenElsewhere(known.read);
+      this.add(name, known);
     }
-    clearTimeout(timer);
-  });
+    for (const channel of this.joined.values()) if (!now[channel.name] && channel !== this.open) this.drop(channel);
+    this.changed();
+  }
 
-  element('go', HTMLFormElement).addEventListener('submit', (event) => {
-    event.preventDefault();
-    const wanted = name.value.trim().replace(/^#\s*/, '');
-    if (CHANNEL.test(wanted)) {
-      go(wanted);
-      return;
+  /** @param {string} name @param {{read?: string, at: number}} known */
+  add(name, known) {
+    if (this.joined.has(name)) return;
+    const channel = new Channel(name, known, this.world);
+    this.joined.set(name, channel);
+    channel.start();
+  }
+
+  /** @param {Channel} channel */
+  drop(channel) {
+    channel.leave();
+    this.joined.delete(channel.name);
+  }
+
+  /** @param {string} name */
+  join(name) {
+    if (!this.joined.has(name)) {
+      const known = { at: Date.now() };
+      this.keep(name, known);
+      this.add(name, known);
     }
-    problem.textContent = 'A channel has 1 to 64 letters, digits, dots, hyphens and underscores, without accents.';
-    name.setAttribute('aria-invalid', 'true');
-    name.focus();
-  });
+    return /** @type {Channel} */ (this.joined.get(name));
+  }
 
-  name.addEventListener('input', () => {
-    problem.textContent = '';
-    name.removeAttribute('aria-invalid');
-  });
+  /** @param {string} name */
+  leave(name) {
+    const channel = this.joined.get(name);
+    if (channel) this.drop(channel);
+    this.keep(name);
+    this.changed();
+  }
 
-  // A name that nobody guesses. It is no secret from whoever has the link.
-  element('new-channel', HTMLButtonElement).addEventListener('click', () => {
-    go(newKey().slice(0, 12));
-  });
+  /**
+   * Remembers one channel, or forgets it, and leaves the others as another window may have them.
+   *
+   * @param {string} name
+   * @param {Kept[string]} [known]
+   */
+  keep(name, known) {
+    const { [name]: _, ...others } = kept();
+    write('localStorage', KEPT, known ? { ...others, [name]: known } : others);
+  }
+
+  /** What was said last; another window may have read it before this one had it. @param {Channel} channel */
+  counted({ name, at }) {
+    const known = kept()[name];
+    if (!known) return;
+    this.joined.get(name)?.seenElsewhere(known.read);
+    if (known.at !== at) this.keep(name, { ...known, at });
+  }
+
+  /** @param {Channel} channel */
+  seen({ name, at, read }) {
+    if (kept()[name]) this.keep(name, { read, at });
+  }
+
+  /** In the order in which something was said last. */
+  get sorted() {
+    return [...this.joined.values()].sort((one, other) => other.at - one.at || (one.name < other.name ? -1 : 1));
+  }
+
+  get unread() {
+    return this.sorted.reduce((sum, { unread }) => sum + unread, 0);
+  }
 }

@@ -1,79 +1,144 @@
-// Where one writes: name, text, and when Enter sends.
+// Where one writes: name, text, and when Enter sends. What was not sent yet is kept for each channel.
 
-/** @import { Outbox } from './outbox.js' */
+/** @import { Channel } from './channel.js' */
 
-import { element } from './dom.js';
-import { read, write } from './memory.js';
+import { element, made } from './dom.js';
+import { readText, write } from './memory.js';
+import { face } from './message.js';
 import { checkNick, checkText } from './words.js';
 
 /** Safari fires the Enter that ended a composition just after the composition. */
 const COMPOSED_MS = 50;
 
-/**
- * @param {Outbox} outbox
- * @returns {(stopped: boolean) => void} to be told whether nothing can be read: then nothing can be said
- */
-export function startComposer(outbox) {
-  let stopped = false;
-  const nick = element('nick', HTMLInputElement);
-  const message = element('message', HTMLTextAreaElement);
-  const problem = element('problem', HTMLParagraphElement);
-  const send = element('send', HTMLButtonElement);
+const NAME = 'linger nick';
 
-  /** Shows what is wrong, and says whether it can be sent. */
-  function check() {
-    const text = checkText(message.value);
-    const name = checkNick(nick.value);
+export class Composer {
+  /** @type {Channel | undefined} */
+  channel;
+  form = element('form', HTMLFormElement);
+  nick = element('nick', HTMLInputElement);
+  me = element('me', HTMLButtonElement);
+  message = element('message', HTMLTextAreaElement);
+  problem = element('problem', HTMLParagraphElement);
+  send = element('send', HTMLButtonElement);
+  /** The name, once it was entered. */
+  name = '';
+
+  /** @param {() => void} said something was said */
+  constructor(said) {
+    this.said = said;
+    this.nick.value = readText('sessionStorage', NAME) ?? readText('localStorage', NAME) ?? '';
+    this.form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.say();
+    });
+    this.message.addEventListener('input', () => this.check());
+    // What was written here before may be back.
+    addEventListener('pageshow', () => this.check());
+    this.watchName();
+    this.watchEnter();
+    this.called();
+  }
+
+  watchName() {
+    this.me.addEventListener('click', () => {
+      this.rename(true);
+      this.nick.focus();
+      this.nick.select();
+    });
+    this.nick.addEventListener('input', () => this.check());
+    this.nick.addEventListener('blur', () => this.called());
+    this.nick.addEventListener('keydown', (event) => {
+      if (event.isComposing || (event.key !== 'Enter' && event.key !== 'Escape')) return;
+      event.preventDefault();
+      if (event.key === 'Escape') this.nick.value = this.name;
+      if (this.called()) this.message.focus();
+    });
+  }
+
+  watchEnter() {
+    const { message } = this;
+    let composedAt = -Infinity;
+    message.addEventListener('compositionend', ({ timeStamp }) => {
+      composedAt = timeStamp;
+    });
+    message.addEventListener('keydown', (event) => {
+      const composing = event.isComposing || event.keyCode === 229 || event.timeStamp - composedAt < COMPOSED_MS;
+      if (event.key !== 'Enter' || event.shiftKey || composing) return;
+      event.preventDefault();
+      if (!event.repeat) this.say();
+    });
+  }
+
+  /** Takes the name that was entered, and remembers it; whether it can be one. */
+  called() {
+    this.nick.value = this.nick.value.trim();
+    if (!this.check(true)) return false;
+    const { value } = this.nick;
+    if (value !== this.name) {
+      write('sessionStorage', NAME, value);
+      write('localStorage', NAME, value);
+    }
+    this.name = value;
+    this.me.replaceChildren(face(value || null), made('bdi', '', value || 'Name'));
+    this.me.classList.toggle('named', value !== '');
+    this.me.title = value ? `Your name: ${value}` : 'Enter your name';
+    // Where there is room, one is asked for a name; on a phone the text comes first.
+    this.rename(value === '' && matchMedia('(min-width: 48.01rem)').matches);
+    return true;
+  }
+
+  /** @param {boolean} naming */
+  rename(naming) {
+    this.form.classList.toggle('naming', naming);
+    this.me.hidden = naming;
+    this.nick.hidden = !naming;
+  }
+
+  /** Shows what is wrong, and says whether it can be sent. @param {boolean} [nameOnly] */
+  check(nameOnly = false) {
+    const text = checkText(this.message.value);
+    const name = checkNick(this.nick.value.trim());
+    const stopped = this.channel?.state.state === 'stopped';
     const says = name || text.says || (stopped ? 'The chat has stopped. What you write stays here.' : '');
-    if (problem.textContent !== says) problem.textContent = says;
-    problem.classList.toggle('wrong', text.wrong || name !== '');
-    nick.setAttribute('aria-invalid', String(name !== ''));
-    message.setAttribute('aria-invalid', String(text.wrong && text.says !== ''));
+    if (this.problem.textContent !== says) this.problem.textContent = says;
+    this.problem.classList.toggle('wrong', text.wrong || name !== '');
+    this.nick.setAttribute('aria-invalid', String(name !== ''));
+    this.message.setAttribute('aria-invalid', String(text.wrong && text.says !== ''));
     const sendable = !text.wrong && name === '' && !stopped;
-    send.setAttribute('aria-disabled', String(!sendable));
-    return sendable;
+    this.send.setAttribute('aria-disabled', String(!sendable));
+    this.keep();
+    return nameOnly ? name === '' : sendable;
   }
 
-  function say() {
-    if (!check()) return;
-    write('localStorage', 'linger nick', nick.value);
-    outbox.say(nick.value, message.value);
-    message.value = '';
-    check();
-    message.focus();
+  keep() {
+    if (this.channel) write('sessionStorage', `linger draft ${this.channel.name}`, this.message.value);
   }
 
-  outbox.edit = (text) => {
-    message.value = message.value === '' ? text : `${text}\n${message.value}`;
-    check();
-    message.focus();
-  };
+  say() {
+    if (!this.called() || !this.check() || !this.channel) return;
+    this.channel.outbox.say(this.name, this.message.value);
+    this.message.value = '';
+    this.check();
+    this.said();
+    this.message.focus();
+  }
 
-  element('form', HTMLFormElement).addEventListener('submit', (event) => {
-    event.preventDefault();
-    say();
-  });
-  for (const field of [nick, message]) field.addEventListener('input', check);
-  // What was written here before may be back.
-  addEventListener('pageshow', check);
-
-  let composedAt = -Infinity;
-  message.addEventListener('compositionend', ({ timeStamp }) => {
-    composedAt = timeStamp;
-  });
-  message.addEventListener('keydown', (event) => {
-    const composing = event.isComposing || event.keyCode === 229 || event.timeStamp - composedAt < COMPOSED_MS;
-    if (event.key !== 'Enter' || event.shiftKey || composing) return;
-    event.preventDefault();
-    if (!event.repeat) say();
-  });
-
-  nick.value = String(read('localStorage', 'linger nick') ?? '');
-  check();
-  // On a phone that would bring up its keyboard, over what one came to read.
-  if (matchMedia('(pointer: fine)').matches) (nick.value ? message : nick).focus();
-  return (now) => {
-    stopped = now;
-    check();
-  };
+  /** Writes for another channel, where one left off. @param {Channel | undefined} channel */
+  open(channel) {
+    this.keep();
+    this.channel = channel;
+    this.form.hidden = !channel;
+    if (!channel) return;
+    this.message.value = readText('sessionStorage', `linger draft ${channel.name}`) ?? '';
+    this.message.placeholder = `Message #${channel.name}`;
+    channel.outbox.edit = (text) => {
+      this.message.value = this.message.value === '' ? text : `${text}\n${this.message.value}`;
+      this.check();
+      this.message.focus();
+    };
+    this.check();
+    // On a phone that would bring up its keyboard, over what one came to read.
+    if (matchMedia('(pointer: fine)').matches) (this.nick.hidden ? this.message : this.nick).focus();
+  }
 }

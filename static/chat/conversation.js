@@ -1,7 +1,6 @@
-// The conversation: what was said, older parts as one scrolls up, and what is new to the reader.
+// The conversation of the channel that is open: what was said, older parts as one scrolls up, and what is new.
 
-/** @import { Message } from '../client/types.js' */
-/** @import { Own } from './own.js' */
+/** @import { Channel, Entry } from './channel.js' */
 
 import { history } from '../client.js';
 import { element, made } from './dom.js';
@@ -19,10 +18,14 @@ const NEAR_PX = 400;
 /** Whoever is so near to the end is at the end. */
 const END_PX = 40;
 
+/** How long screen readers are kept from reading out what is not new: they look at the page after it has changed. */
+const QUIET_MS = 500;
+
 export class Conversation {
+  /** @type {Channel | undefined} */
+  channel;
   /** @type {Item[]} */
   items = [];
-  unread = 0;
   /** @type {HTMLElement | undefined} */
   newLine;
   atEnd = true;
@@ -31,16 +34,16 @@ export class Conversation {
   height = 0;
   /** Whether there is nothing older. */
   complete = false;
-  begun = false;
   loading = false;
 
-  /** @param {string} base @param {string} channel @param {Own} own */
-  constructor(base, channel, own) {
+  /** @param {string} base @param {(channel: Channel) => Node[]} welcome what an empty channel says */
+  constructor(base, welcome) {
     this.base = base;
-    this.channel = channel;
-    this.own = own;
+    this.welcomes = welcome;
     this.scroller = element('scroller', HTMLElement);
     this.list = element('conversation', HTMLOListElement);
+    this.welcome = element('welcome', HTMLElement);
+    this.unsent = element('unsent', HTMLElement);
     this.beginning = element('beginning', HTMLParagraphElement);
     this.again = element('again', HTMLButtonElement);
     this.toEnd = element('to-end', HTMLButtonElement);
@@ -52,134 +55,154 @@ export class Conversation {
     if (globalThis.ResizeObserver) new ResizeObserver(() => this.moved()).observe(this.scroller);
     // What was unfolded may have put the end out of sight.
     this.list.addEventListener('click', () => this.scrolled());
-    own.onOther(() => {
-      for (const { message } of this.items.filter((item) => !item.own)) if (own.has(message)) this.mark(message.id, true);
-    });
-    this.look();
     this.renameDays();
   }
 
   /**
-   * Shows what came. `wrote` says whether a message is one that this page is just sending.
+   * Shows a channel; without one, what there is to say about that.
    *
-   * @param {Message[]} messages
-   * @param {boolean} missed
-   * @param {(message: Message) => boolean} wrote
+   * @param {Channel | undefined} channel
+   * @param {...Node} says
    */
-  append(messages, missed, wrote) {
-    const quiet = !this.begun;
-    // The event may be still to come.
-    this.moved();
-    const seen = document.visibilityState === 'visible' && this.atEnd;
-    if (missed) this.list.append(made('li', 'gap', 'Some messages may be missing here.'));
-    const items = this.made(messages, this.items[this.items.length - 1], missed, wrote);
-    if (this.begun && this.items.length === 0) this.beginning.hidden = true;
-    this.items.push(...items);
-    const others = items.filter((item) => !item.own);
-    if (!quiet && !seen && others.length > 0) this.unseen(others);
-    this.quietly(quiet, () => this.list.append(...items.map(({ node }) => node)));
-    this.trim();
-    if (this.atEnd) this.goToEnd();
-    if (quiet) this.begin(messages.length);
+  open(channel, ...says) {
+    this.channel = channel;
+    this.items = [];
+    this.newLine = undefined;
+    this.complete = false;
+    this.loading = false;
+    this.atEnd = true;
+    this.list.replaceChildren();
+    this.beginning.hidden = true;
+    this.again.hidden = true;
+    this.unsent.replaceChildren(...(channel ? [channel.outbox.list] : []));
+    this.welcome.replaceChildren(...says);
+    this.welcome.hidden = channel !== undefined;
+    if (channel?.begun) this.begin(channel);
     this.look();
   }
 
-  /**
-   * @param {Message[]} messages
-   * @param {Item | undefined} before
-   * @param {boolean} gap whether something is missing before them
-   * @param {(message: Message) => boolean} wrote
-   */
-  made(messages, before, gap, wrote) {
+  /** Shows what was there already. @param {Channel} channel */
+  begin(channel) {
+    this.quietly(() => this.add(channel.entries));
+    if (channel.entries.length === 0) {
+      this.complete = true;
+      this.welcome.replaceChildren(...this.welcomes(channel));
+      this.welcome.hidden = false;
+    }
+    if (this.welcome.hidden) this.goToEnd(false);
+    if (channel.unread > 0) {
+      const from = this.items.find(({ message }) => message.id === channel.newFrom);
+      this.lineBefore(from);
+      if (from) this.goTo(from.node);
+    }
+    this.scrolled();
+  }
+
+  /** What came just now. @param {Channel} channel @param {Entry[]} entries @param {boolean} first */
+  came(channel, entries, first) {
+    if (channel !== this.channel) return;
+    if (first) return this.begin(channel);
+    // The event may be still to come.
+    this.moved();
+    const before = this.items.length;
+    this.add(entries);
+    for (const { node } of this.items.slice(before)) node.classList.add('arrives');
+    const [unread] = channel.after(channel.read).filter(({ own }) => !own);
+    const seen = document.visibilityState === 'visible' && this.atEnd;
+    if (!seen && unread && channel.newFrom === unread.message.id) {
+      this.lineBefore(this.items.find(({ message }) => message.id === channel.newFrom));
+    }
+    this.trim();
+    if (this.atEnd) this.goToEnd();
+    this.look();
+  }
+
+  /** @param {Entry[]} entries */
+  add(entries) {
+    this.welcome.hidden = this.welcome.hidden || entries.length > 0;
+    const items = this.made(entries, this.items[this.items.length - 1]);
+    this.items.push(...items);
+    this.list.append(...items.map(({ node }) => node));
+  }
+
+  /** @param {Entry[]} entries @param {Item | undefined} before */
+  made(entries, before) {
     let latest = before;
-    return messages.map((message, index) => {
-      const item = new Item(message);
-      item.own = wrote(message) || this.own.has(message);
-      item.follow(latest, gap && index === 0);
+    return entries.map((entry) => {
+      const item = new Item(entry);
+      item.follow(latest);
       latest = item;
       return item;
     });
   }
 
-  /**
-   * Shows whose a message is, if it is here.
-   *
-   * @param {string} id
-   * @param {boolean} own
-   */
-  mark(id, own) {
-    let at = this.items.length - 1;
-    while (at >= 0 && this.items[at].message.id !== id) at -= 1;
-    if (at < 0) return false;
+  /** Where what is unread begins. @param {Item | undefined} item */
+  lineBefore(item) {
+    if (!item || this.newLine?.parentElement === item.node) return;
+    this.newLine?.remove();
+    this.newLine = made('p', 'new', 'New');
+    item.node.prepend(this.newLine);
+  }
+
+  /** Shows whose a message is, if it is here. @param {Channel} channel @param {string} id @param {boolean} own */
+  mark(channel, id, own) {
+    const at = channel === this.channel ? this.items.findIndex(({ message }) => message.id === id) : -1;
+    if (at < 0) return;
     this.items[at].own = own;
-    for (const index of [at, at + 1]) this.refollow(index);
-    return true;
-  }
-
-  /** @param {number} index */
-  refollow(index) {
-    const item = this.items[index];
-    const gap = item?.node.previousElementSibling?.classList.contains('gap');
-    item?.follow(this.items[index - 1], gap);
-  }
-
-  /** @param {number} joinedWith */
-  begin(joinedWith) {
-    this.begun = true;
-    if (joinedWith === 0) this.finish('Nobody has said anything here yet.');
-    this.scrolled();
-  }
-
-  /** @param {string} words */
-  finish(words) {
-    this.complete = true;
-    this.beginning.textContent = words;
-    this.beginning.hidden = false;
+    for (const index of [at, at + 1]) this.items[index]?.follow(this.items[index - 1]);
+    this.look();
   }
 
   /** Gets what is older than the oldest here, and keeps what one reads where it is. */
   async older() {
+    const { channel } = this;
     const [oldest] = this.items;
-    if (this.complete || this.loading || !oldest) return;
+    if (this.complete || this.loading || !oldest || !channel) return;
     this.loading = true;
     this.again.hidden = true;
-    this.beginning.hidden = false;
-    this.beginning.textContent = 'Getting older messages';
     try {
-      const { base, channel } = this;
-      const { messages } = await history({ base, channel, before: oldest.message.id, limit: OLDER });
-      // What was oldest may have gone meanwhile.
-      if (this.items[0] === oldest) this.prepend(messages);
-      this.beginning.hidden = true;
-      if (messages.length === 0) this.finish('Nothing older is kept.');
+      const asked = { base: this.base, channel: channel.name, before: oldest.message.id, limit: OLDER };
+      const { messages } = await history(asked);
+      // What was oldest may have gone meanwhile, or another channel be open.
+      if (this.channel !== channel) return;
+      if (this.items[0] === oldest) this.prepend(channel, messages);
+      this.complete = messages.length === 0;
+      this.say(this.complete ? 'The conversation begins here' : '');
     } catch {
-      this.beginning.textContent = 'Older messages can not be had just now.';
+      if (this.channel !== channel) return;
+      this.say('Older messages can not be had just now.');
       this.again.hidden = false;
       return;
     } finally {
-      this.loading = false;
+      if (this.channel === channel) this.loading = false;
     }
     this.scrolled();
   }
 
-  /** @param {Message[]} messages */
-  prepend(messages) {
-    const items = this.made(messages, undefined, false, () => false);
+  /** At the beginning. @param {string} words */
+  say(words) {
+    this.beginning.textContent = words;
+    this.beginning.hidden = words === '';
+  }
+
+  /** @param {Channel} channel @param {import('../client/types.js').Message[]} messages */
+  prepend(channel, messages) {
+    const entries = messages.map((message) => channel.entry(message, channel.own.has(message), false));
+    const items = this.made(entries, undefined);
     const [oldest] = this.items;
     // Its bottom: at its top there may be a day line, which goes.
     const { bottom } = oldest.node.getBoundingClientRect();
     this.items.unshift(...items);
-    this.quietly(true, () => this.list.prepend(...items.map(({ node }) => node)));
+    this.quietly(() => this.list.prepend(...items.map(({ node }) => node)));
     oldest.follow(items[items.length - 1]);
     this.scroller.scrollTop += oldest.node.getBoundingClientRect().bottom - bottom;
   }
 
-  /** Changes the list; what is not new is not read out. @param {boolean} quiet @param {() => void} change */
-  quietly(quiet, change) {
-    if (quiet) this.scroller.setAttribute('aria-live', 'off');
+  /** Changes the list by what is not new, and so is not read out. @param {() => void} change */
+  quietly(change) {
+    this.scroller.setAttribute('aria-live', 'off');
     change();
-    // Not before the change was noticed.
-    if (quiet) setTimeout(() => this.scroller.setAttribute('aria-live', 'polite'), 500);
+    setTimeout(() => this.scroller.setAttribute('aria-live', 'polite'), QUIET_MS);
   }
 
   trim() {
@@ -190,7 +213,7 @@ export class Conversation {
     while (this.list.firstElementChild && this.list.firstElementChild !== oldest.node) this.list.firstElementChild.remove();
     oldest.follow(undefined);
     this.complete = false;
-    this.beginning.hidden = true;
+    this.say('');
   }
 
   /** The reader has scrolled; or there is more or less room than before, and whoever was at the end is to stay there. */
@@ -206,39 +229,37 @@ export class Conversation {
     this.top = scrollTop;
     this.height = clientHeight;
     this.look();
-    if (this.begun && this.again.hidden && scrollTop < NEAR_PX) this.older();
+    if (this.channel?.begun && this.again.hidden && scrollTop < NEAR_PX) this.older();
   }
 
-  goToEnd() {
+  /** @param {boolean} [looked] whether the reader has seen what is there */
+  goToEnd(looked = true) {
     this.scroller.scrollTop = this.scroller.scrollHeight;
-    this.scrolled();
+    if (looked) this.scrolled();
   }
 
   /** To the first new message, if it is still below; from there on to the end. */
   goToNew() {
-    const { top, bottom } = this.scroller.getBoundingClientRect();
+    const { bottom } = this.scroller.getBoundingClientRect();
     const line = this.newLine?.getBoundingClientRect().top ?? 0;
-    if (this.unread === 0 || line < bottom) this.goToEnd();
-    else this.scroller.scrollTop += line - top;
+    if (this.channel?.unread && this.newLine && line > bottom) this.goTo(this.newLine);
+    else this.goToEnd();
   }
 
-  /** @param {Item[]} items */
-  unseen(items) {
-    if (this.unread === 0) {
-      this.newLine?.remove();
-      this.newLine = made('p', 'new', 'New');
-      items[0].node.prepend(this.newLine);
-    }
-    this.unread += items.length;
+  /** Brings something to the top, unless what is below it is less than fills the page. @param {HTMLElement} node */
+  goTo(node) {
+    this.scroller.scrollTop += node.getBoundingClientRect().top - this.scroller.getBoundingClientRect().top;
   }
 
   /** The reader looks, or not: says how much is unread, and where. */
   look() {
-    if (document.visibilityState === 'visible' && this.atEnd) this.unread = 0;
-    document.title = `${this.unread > 0 ? `(${this.unread}) ` : ''}#${this.channel} · linger`;
-    const news = `${this.unread} new ${this.unread === 1 ? 'message' : 'messages'}`;
-    this.toEnd.textContent = this.unread > 0 ? `${news} ↓` : 'To the end ↓';
-    this.toEnd.hidden = this.atEnd;
+    const { channel } = this;
+    if (channel?.begun && document.visibilityState === 'visible' && this.atEnd) channel.seen();
+    const unread = channel?.unread ?? 0;
+    const news = `${unread} new ${unread === 1 ? 'message' : 'messages'}`;
+    this.toEnd.textContent = unread > 0 ? `${news} ↓` : 'To the end ↓';
+    this.toEnd.classList.toggle('news', unread > 0);
+    this.toEnd.hidden = this.atEnd || this.items.length === 0;
   }
 
   /** What was today is yesterday at midnight. */

@@ -1,5 +1,9 @@
 // Elements, found and made.
 
+/** A clipboard that says nothing for so long says nothing at all; and how long to say what came of it. */
+const COPIED_MS = 1000;
+const SAID_MS = 2000;
+
 /**
  * @template {HTMLElement} T
  * @param {string} id
@@ -24,6 +28,53 @@ export function made(tag, className, ...content) {
   node.className = className;
   node.append(...content);
   return node;
+}
+
+/** A picture out of those at the beginning of the page. @param {string} name */
+export function icon(name) {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');
+  use.setAttribute('href', `#i-${name}`);
+  svg.setAttribute('aria-hidden', 'true');
+  svg.append(use);
+  return svg;
+}
+
+/** Opens a dialog. Firefox before 98 and Safari before 15.4 have none; there it is part of the page. @param {any} dialog */
+export function openDialog(dialog) {
+  if (dialog.showModal) dialog.showModal();
+  else dialog.setAttribute('open', '');
+}
+
+/** @param {any} dialog */
+export function closeDialog(dialog) {
+  if (dialog.close) dialog.close();
+  else dialog.removeAttribute('open');
+}
+
+/**
+ * A button that copies a text. Over plain HTTP there is no clipboard: it says so.
+ *
+ * @param {() => string} text
+ * @param {string} [label]
+ */
+export function copyButton(text, label = 'Copy') {
+  const copy = button(label, async () => {
+    const say = (/** @type {string} */ words) => {
+      copy.textContent = words;
+      setTimeout(() => (copy.textContent = label), SAID_MS);
+    };
+    // A browser that asks its user says nothing for long.
+    const timer = setTimeout(() => say('Select and copy'), COPIED_MS);
+    try {
+      await navigator.clipboard.writeText(text());
+      say('Copied');
+    } catch {
+      say('Select and copy');
+    }
+    clearTimeout(timer);
+  });
+  return copy;
 }
 
 /** Lets an error be seen by whoever looks after errors, and goes on. @param {unknown} error */

@@ -1,6 +1,6 @@
 // Texts of any length in little room: the beginning, and the rest when a reader wants it.
 
-/** @import { Part } from './words.js' */
+/** @import { Part } from './parts.js' */
 
 import { button, made } from './dom.js';
 

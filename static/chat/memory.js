@@ -13,6 +13,18 @@ export function read(store, name) {
   }
 }
 
+/**
+ * A text that was kept. Other pages of this origin may write there, too.
+ *
+ * @param {'localStorage' | 'sessionStorage'} store
+ * @param {string} name
+ * @returns {string | undefined}
+ */
+export function readText(store, name) {
+  const value = read(store, name);
+  return typeof value === 'string' ? value : undefined;
+}
+
 /** @param {'localStorage' | 'sessionStorage'} store @param {string} name @param {unknown} value */
 export function write(store, name, value) {
   try {

@@ -2,12 +2,21 @@
 
 /** @import { Message } from '../client/types.js' */
 
-import { made, uncaught } from './dom.js';
+import { copyButton, made, uncaught } from './dom.js';
 import { folded } from './fold.js';
-import { dayOf, dayWords, hue, initial, isBlank, parts, timeWords } from './words.js';
+import { parts } from './parts.js';
+import { dayOf, dayWords, hue, initial, isBlank, timeWords } from './words.js';
 
 /** What one person says within so long stands together. */
 const TOGETHER_MS = 5 * 60_000;
+
+/** What stands for a person in little room. @param {string | null} nick */
+export function face(nick) {
+  const drawn = made('span', 'face', nick ? initial(nick) : '?');
+  drawn.setAttribute('aria-hidden', 'true');
+  if (nick) drawn.style.setProperty('--hue', hue(nick));
+  return drawn;
+}
 
 /**
  * The body of a message, also of one that is not sent yet.
@@ -18,11 +27,9 @@ const TOGETHER_MS = 5 * 60_000;
  */
 export function bubble(nick, text, ...rest) {
   const name = made('bdi', nick ? 'nick' : 'nick nobody', nick ?? 'anonymous');
-  const face = made('span', 'face', nick ? initial(nick) : '?');
-  face.setAttribute('aria-hidden', 'true');
   const around = made('div', 'bubble', ...said(text), ...rest);
   around.dir = 'auto';
-  const body = made('div', nick ? 'said' : 'said nobody', face, name, around);
+  const body = made('div', nick ? 'said' : 'said nobody', face(nick), name, around);
   if (nick) body.style.setProperty('--hue', hue(nick));
   return body;
 }
@@ -35,8 +42,14 @@ function said(text) {
   return [blanks, made('p', 'blank', 'Nothing but blanks')];
 }
 
-/** @param {import('./words.js').Part} part */
-function part({ text, href }) {
+/** @param {import('./parts.js').Part} part */
+function part({ text, href, code, mark }) {
+  if (mark) {
+    const hidden = made('span', '', text);
+    hidden.hidden = true;
+    return hidden;
+  }
+  if (code) return made('code', code === 'block' ? 'block' : '', text);
   if (!href) return text;
   const link = made('a', '', text);
   link.href = href;
@@ -44,6 +57,15 @@ function part({ text, href }) {
   link.target = '_blank';
   link.rel = 'noopener noreferrer nofollow ugc';
   return link;
+}
+
+/** For whoever wants the code of a message elsewhere. @param {string} text */
+function copies(text) {
+  const blocks = (text.includes('```') ? parts(text) : []).filter(({ code }) => code === 'block');
+  if (blocks.length === 0) return [];
+  const copy = copyButton(() => blocks.map((block) => block.text).join('\n\n'), 'Copy code');
+  copy.className = 'copy';
+  return [copy];
 }
 
 /**
@@ -54,7 +76,7 @@ function part({ text, href }) {
  */
 function drawn({ nick, message }, when) {
   try {
-    return bubble(nick, message, when);
+    return bubble(nick, message, ...copies(message), when);
   } catch (error) {
     uncaught(error);
     return made('div', 'said plain', `${nick ?? 'anonymous'}: `, made('span', 'text', message));
@@ -63,18 +85,24 @@ function drawn({ nick, message }, when) {
 
 /** A message in the conversation. */
 export class Item {
-  /** @param {Message} message */
-  constructor(message) {
+  /** @param {import('./channel.js').Entry} entry */
+  constructor({ message, own, gap, mention }) {
     const time = new Date(message.time);
     const { short, whole } = timeWords(time);
     const when = made('time', '', short);
     when.dateTime = message.time;
     when.title = whole;
+    // Not that of the text beside it.
+    when.dir = 'auto';
     this.message = message;
     this.at = time.getTime();
     // What says no time stands in the day of what is before it.
     this.day = dayOf(time) || -Infinity;
+    this.gap = gap;
     this.node = made('li', 'message', drawn(message, when));
+    this.node.classList.toggle('own', own);
+    this.node.classList.toggle('mention', mention);
+    if (gap) this.node.prepend(made('p', 'gap', 'Some messages may be missing here.'));
     /** The latest day so far: clocks of several servers may lag, but a day that is over does not come again. */
     this.latestDay = this.day;
     /** @type {HTMLElement | undefined} */
@@ -86,9 +114,8 @@ export class Item {
    * something is missing between them.
    *
    * @param {Item | undefined} before
-   * @param {boolean} [gap]
    */
-  follow(before, gap = false) {
+  follow(before) {
     this.latestDay = Math.max(this.day, before?.latestDay ?? -Infinity);
     this.dayLine?.remove();
     this.dayLine = undefined;
@@ -100,7 +127,9 @@ export class Item {
     }
     const { nick } = this.message;
     const together = before?.message.nick === nick && before.own === this.own && this.at - before.at < TOGETHER_MS;
-    this.node.classList.toggle('again', together && !newDay && !gap);
+    const again = together && !newDay && !this.gap;
+    this.node.classList.toggle('again', again);
+    before?.node.classList.toggle('more-follows', again);
   }
 
   /** @param {Date} now */

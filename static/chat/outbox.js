@@ -2,10 +2,10 @@
 // conversation, and keeps its key, so that it is said once however often it is sent, also across a reload.
 
 /** @import { Message } from '../client/types.js' */
-/** @import { Conversation } from './conversation.js' */
+/** @import { Channel } from './channel.js' */
 
 import { newKey, publish } from '../client.js';
-import { button, element, made } from './dom.js';
+import { button, made } from './dom.js';
 import { read, write } from './memory.js';
 import { bubble } from './message.js';
 
@@ -45,13 +45,14 @@ export class Outbox {
   /** Gives a text back to be changed. */
   edit = (/** @type {string} */ _text) => {};
 
-  /** @param {string} base @param {string} channel @param {Conversation} conversation */
-  constructor(base, channel, conversation) {
+  /** @param {string} base @param {Channel} channel */
+  constructor(base, channel) {
     this.base = base;
     this.channel = channel;
-    this.conversation = conversation;
-    this.name = `linger unsent ${channel}`;
-    this.list = element('outbox', HTMLOListElement);
+    this.name = `linger unsent ${channel.name}`;
+    this.list = made('ol', '');
+    this.list.id = 'outbox';
+    this.list.setAttribute('aria-label', 'Not sent yet');
     for (const draft of kept(read('sessionStorage', this.name))) {
       const entry = this.add(draft);
       const age = Date.now() - draft.at;
@@ -64,7 +65,6 @@ export class Outbox {
   /** @param {string} nick @param {string} text */
   say(nick, text) {
     this.add({ nick: whole(nick), text: whole(text), key: newKey(), at: Date.now() });
-    this.conversation.goToEnd();
     // First what it is to stand after: an attempt that seemed to fail may still land.
     this.retry('unsure');
   }
@@ -95,7 +95,8 @@ export class Outbox {
     if (this.sending) return;
     this.sending = true;
     for (let entry = this.next(); entry; entry = this.next()) {
-      const { base, channel } = this;
+      const { base } = this;
+      const channel = this.channel.name;
       const { nick, text: message, key } = entry;
       try {
         const { id } = await publish({ base, channel, nick, message, key, timeout: TRY_MS });
@@ -126,9 +127,9 @@ export class Outbox {
   /** @param {Entry} entry @param {string} id */
   sent(entry, id) {
     this.drop(entry);
-    this.conversation.own.add(id);
-    if (entry.seen && entry.seen !== id) this.conversation.mark(entry.seen, false);
-    if (this.conversation.mark(id, true)) return;
+    this.channel.own.add(id);
+    if (entry.seen && entry.seen !== id) this.channel.mark(entry.seen, false);
+    if (this.channel.mark(id, true)) return;
     this.show(entry, 'pending', 'Sent');
     this.list.prepend(entry.node);
     this.awaited.set(id, entry.node);
@@ -144,7 +145,7 @@ export class Outbox {
   /** @param {Entry} entry @param {'unsure' | 'stale' | 'refused'} state @param {string} reason */
   fail(entry, state, reason) {
     entry.state = state;
-    if (entry.seen) this.conversation.mark(entry.seen, false);
+    if (entry.seen) this.channel.mark(entry.seen, false);
     entry.seen = undefined;
     const retry = button('Retry', () => this.retry('unsure', 'stale'));
     const edit = button('Edit', () => {

@@ -36,12 +36,13 @@ export class Own {
     return this.window.has(id) || (this.browser.has(id) && nick !== null && nick === this.nick());
   }
 
-  /** Calls back when another window has said something. @param {() => void} call */
-  onOther(call) {
-    addEventListener('storage', ({ key }) => {
+  /** Calls back when another window has said something. @param {() => void} call @param {AbortSignal} signal */
+  onOther(call, signal) {
+    const heard = (/** @type {StorageEvent} */ { key }) => {
       if (key !== this.name) return;
       this.browser = this.ids('localStorage');
       call();
-    });
+    };
+    addEventListener('storage', heard, { signal });
   }
 }

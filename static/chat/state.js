@@ -15,9 +15,18 @@ let countdown;
 /** What the button does, depending on the state. @type {Record<string, string>} */
 const ACTIONS = { retrying: 'Try now', offline: 'Try now', stopped: 'Start again' };
 
-/** @param {State} now @param {boolean} [forGood] whether trying again is no use */
-export function showState(now, forGood = false) {
+/** There is no connection to speak of. */
+export function showNoState() {
   clearInterval(countdown);
+  shown.hidden = true;
+  told.textContent = '';
+  trouble.classList.add('unseen');
+}
+
+/** @param {State} now */
+export function showState(now) {
+  clearInterval(countdown);
+  shown.hidden = false;
   const { brief, whole } = words(now);
   shown.dataset.state = now.state;
   shown.textContent = brief;
@@ -27,7 +36,7 @@ export function showState(now, forGood = false) {
   told.textContent = well && told.textContent === '' ? '' : whole;
   trouble.classList.toggle('unseen', well);
   retry.textContent = ACTIONS[now.state] ?? '';
-  retry.hidden = forGood || retry.textContent === '';
+  retry.hidden = retry.textContent === '';
   if (now.state !== 'retrying') return;
   const end = performance.now() + now.in * 1000;
   countdown = setInterval(() => {

@@ -38,6 +38,25 @@ export function checkNick(nick) {
   return '';
 }
 
+/** Whether a text speaks of somebody, by the whole name. @param {string} text @param {string} nick */
+export function mentions(text, nick) {
+  if ([...nick].length < 2) return false;
+  const name = nick.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+  return new RegExp(`(?:^|[^\\p{L}\\p{N}])${name}(?![\\p{L}\\p{N}])`, 'iu').test(text);
+}
+
+/** What a channel may be called that was asked for in other words; empty, if nothing is left. @param {string} wanted */
+export function channelName(wanted) {
+  const plain = wanted.trim().replace(/^#/, '').normalize('NFKD').replace(/\p{M}/gu, '');
+  return plain.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^-+|-+$/g, '').slice(0, 64);
+}
+
+/** What a channel's name is made of, for people. */
+export const NAME_RULE = '1 to 64 letters, digits, dots, hyphens and underscores, without accents';
+
+/** Whether a channel can be called so. @param {string} name */
+export const isChannelName = (name) => /^[A-Za-z0-9._-]{1,64}$/.test(name);
+
 /** A colour for a name, as the angle of its hue: the same wherever it is shown, and far from those of names like it. */
 export function hue(/** @type {string} */ name) {
   let hash = 0x811c9dc5;
@@ -51,65 +70,6 @@ export function initial(name) {
   const [letter] = [...name.trim()];
   const [first] = Intl.Segmenter ? new Intl.Segmenter().segment(name.trim()) : [];
   return first?.segment ?? letter ?? '?';
-}
-
-/** So many addresses of one message are looked at. More are no help to anybody, and each costs every reader time. */
-const LINKS_MAX = 100;
-
-/** What ends a sentence, or encloses a link, is not part of it. */
-const AFTER_LINK = '.,:;!?\'*_~]}”’»';
-
-const LINK = /https?:\/\/[^\s<>"“”„«»\p{Cc}\p{Bidi_Control}]+/giu;
-
-/**
- * A text in parts, some of which are links. What ends a sentence does not belong to its link, nor does a bracket that
- * was opened before it.
- *
- * @param {string} text
- * @returns {Part[]}
- *
- * @typedef {{text: string, href?: string}} Part
- */
-export function parts(text) {
-  /** @type {Part[]} */
-  const found = [];
-  let end = 0;
-  let looked = 0;
-  for (const { 0: match, index = 0 } of text.matchAll(LINK)) {
-    looked += 1;
-    if (looked > LINKS_MAX) break;
-    const link = trimmed(match);
-    const href = address(link);
-    if (!href) continue;
-    if (index > end) found.push({ text: text.slice(end, index) });
-    found.push({ text: link, href });
-    end = index + link.length;
-  }
-  if (end < text.length) found.push({ text: text.slice(end) });
-  return found;
-}
-
-/** A link without what stands behind it. Its brackets are counted once: anybody can send thousands. @param {string} link */
-function trimmed(link) {
-  let spare = link.split(')').length - link.split('(').length;
-  let end = link.length;
-  for (; end > 0; end -= 1) {
-    const last = link[end - 1];
-    if (last === ')' && spare > 0) spare -= 1;
-    else if (!AFTER_LINK.includes(last)) break;
-  }
-  return link.slice(0, end);
-}
-
-/** Where a link leads, if it leads anywhere. @param {string} link */
-function address(link) {
-  try {
-    const { href, username } = new URL(link);
-    // A name before the host is there to deceive.
-    return username ? undefined : href;
-  } catch {
-    return undefined;
-  }
 }
 
 const clockTime = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });

@@ -18,10 +18,24 @@ const FUNCTION = ['a function', (value) => typeof value === 'function'];
 /** @type {Rule} */
 const FLAG = ['true or false', (value) => typeof value === 'boolean'];
 
+const NAME = '1 to 64 characters out of A-Z a-z 0-9 . _ -';
+
+/** @param {any} value */
+const isChannel = (value) => isText(value) && CHANNEL.test(value);
+
+/** @param {any} value */
+function areChannels(value) {
+  if (!value || typeof value !== 'object') return false;
+  const [names, cursors] = Array.isArray(value) ? [value, []] : [Object.keys(value), Object.values(value)];
+  const distinct = new Set(names).size === names.length && names.length > 0;
+  return distinct && names.every(isChannel) && cursors.every((cursor) => TEXT_OR_NULL[1](cursor ?? null));
+}
+
 /** @type {Record<string, Rule>} */
 const RULES = {
   base: ['a text, such as url.href', isText],
-  channel: ['1 to 64 characters out of A-Z a-z 0-9 . _ -', (value) => isText(value) && CHANNEL.test(value)],
+  channel: [NAME, isChannel],
+  channels: [`['news', 'ops'] or { news: cursor, ops: null }, none twice, each ${NAME}`, areChannels],
   signal: ['an AbortSignal, such as controller.signal', (value) => 'aborted' in Object(value)],
   fetch: FUNCTION,
   clock: ['a clock', (value) => FUNCTION[1](value?.now)],
@@ -39,12 +53,12 @@ const RULES = {
   rest: FLAG,
 };
 
-const EVERYWHERE = ['base', 'channel', 'signal', 'fetch', 'clock'];
+const EVERYWHERE = ['channel', 'base', 'signal', 'fetch', 'clock'];
 
 /** How each function is called, the option that it needs, if any, and those that it may be given. */
 const CALLS = {
   publish: ["{ channel: 'news', message: 'hello' }", 'message', 'nick', 'key', 'timeout'],
-  subscribe: ['{ onMessages(messages) {} }', '', 'cursor', 'last', 'onMessages', 'onState', 'share', 'rest'],
+  subscribe: ['{ onMessages(messages) {} }', '', 'channels', 'cursor', 'last', 'onMessages', 'onState', 'share', 'rest'],
   history: ['{ before: message.id }', 'before', 'limit'],
 };
 
@@ -71,6 +85,9 @@ export function check(name, given) {
     if (value !== undefined && !holds(value)) throw new TypeError(`${option} must be ${words}`);
   }
   if (must && options[must] === undefined) throw new TypeError(`${must} is missing: ${write}`);
+  if (options.channels && (options.channel || options.cursor)) {
+    throw new TypeError('channels stands instead of channel and cursor: write { channels: { news: cursor } }');
+  }
   if (options.onState && !options.onMessages) {
     throw new TypeError('onState needs onMessages; with a loop, set it on what subscribe() returns');
   }

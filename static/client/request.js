@@ -50,6 +50,11 @@ export function isHistory({ messages, missed }) {
   return Array.isArray(messages) && messages.every(isMessage) && typeof missed === 'boolean';
 }
 
+/** Whether this is messages, and where to go on. @param {any} body */
+export function isBatch(body) {
+  return isHistory(Object(body)) && typeof body.cursor === 'string' && body.cursor !== '';
+}
+
 /** @param {any} message */
 function isMessage(message) {
   return typeof message?.id === 'string' && typeof message.message === 'string';
@@ -98,7 +103,7 @@ export async function request(question, { fetch, clock, signal }) {
 async function answer(question, fetch, signal) {
   const { base, path, form, again } = question;
   // Whoever keeps answers by their address has none for a new one.
-  const own = again ? `&_=${Math.random().toString(36).slice(2)}` : '';
+  const own = again && !form ? `&_=${Math.random().toString(36).slice(2)}` : '';
   try {
     // A form, with the key as a field, needs no preflight.
     const method = form ? 'POST' : 'GET';

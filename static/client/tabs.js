@@ -1,9 +1,9 @@
-// Tabs of one browser that follow one channel: one leads, that is, polls, and sends the others what it is answered. It
-// holds a Web Lock, so the browser sees to it that there is one leader, and that the next in line takes over when it
+// Tabs of one browser that poll one server: one leads, that is, polls for all, and sends the others what it is answered.
+// It holds a Web Lock, so the browser sees to it that there is one leader, and that the next in line takes over when it
 // closes. A leader that hangs keeps its lock: a tab that does not rest takes it away when its question is not answered.
 // So does one that hears that the leader rests. Where any of this fails, a tab is alone, and polls for itself.
 
-/** @import { Answer, State } from './types.js' */
+/** @import { Answer, Positions, State } from './types.js' */
 
 /** A tab that does not rest asks after the leader each so often. */
 const CHECK_MS = 800;
@@ -12,28 +12,43 @@ const CHECK_MS = 800;
 const GRANT_MS = 2000;
 
 /** Tabs that take the lock from each other so often, and hear nothing meanwhile, can't hear each other. */
-const ROBBED_MAX = 3;
+const STOLEN_MAX = 3;
 
 /**
- * @typedef {{state: State, idle: boolean}} Status
- * @typedef {{ask?: true, answer?: Answer, status?: Status, up?: true}} Words `up`: the server has answered this tab
- * @typedef {{resting: boolean, state: State, led: (leading: boolean) => void, heard: (answer: Answer) => void,
- *   up: () => void, tell: (state: State) => void}} Member
+ * What tabs say to each other.
+ *
+ * - `want`: what the tab `from` wants of the leader, which answers with its status
+ * - `call`: the leader asks all tabs what they want
+ * - `status`: the leader's state, whether it rests, and where it stands
+ * - `answers`: what the leader was answered
+ * - `up`: the server has answered this tab
+ *
+ * @typedef {{state: State, idle: boolean, at: Positions}} Status
+ * @typedef {{want?: Positions, from?: string, call?: true, status?: Status, answers?: Answer[], up?: true}} Words
+ *
+ * @typedef {object} Member what a tab does there
+ * @property {boolean} resting
+ * @property {Positions} want
+ * @property {Status} status
+ * @property {(leading: boolean) => void} leads
+ * @property {(words: Words) => void} hear all but what is the tabs' own affair
  */
 
 export class Tabs {
   /** Whether this tab polls. */
   leading = false;
+  joined = false;
   /** Whether the last question was answered. */
   answered = true;
   /** Whether it is taking the lock away, and waits for it. */
   stealing = false;
   /** How often the lock was taken away since another tab was heard. */
-  robbed = 0;
-  /** What is said between tabs. @type {BroadcastChannel | undefined} */
-  air;
+  stolen = 0;
+  id = Math.random().toString(36).slice(2);
+  /** @type {BroadcastChannel | undefined} */
+  broadcast;
   /** The present request for the lock, in line or granted. @type {AbortController | undefined} */
-  turn;
+  request;
   /** Gives the lock back. @type {(value?: unknown) => void} */
   release = () => {};
   /** @type {any} */
@@ -41,32 +56,36 @@ export class Tabs {
 
   /** @param {string | false} url what the tabs have in common; without it, each is alone @param {Member} member */
   constructor(url, member) {
-    this.name = url && `linger 1 ${url}`;
+    this.name = url && `linger 2 ${url}`;
     this.member = member;
   }
 
   join() {
+    if (this.joined) return;
+    this.joined = true;
     // Over plain HTTP there are no Web Locks. Outside a page there are no tabs.
     this.leading = !this.name || !globalThis.document || !globalThis.BroadcastChannel;
     try {
       if (this.leading || !navigator.locks) throw new Error('alone');
       // Without cookies Firefox has the class, and no instance of it.
-      this.air = new BroadcastChannel(this.name || '');
-      this.air.onmessage = ({ data }) => this.hear(Object(data));
+      this.broadcast = new BroadcastChannel(this.name || '');
+      this.broadcast.onmessage = ({ data }) => this.hear(Object(data));
     } catch {
       this.leading = true;
       return;
     }
     this.timer = setInterval(() => this.check(), CHECK_MS);
-    this.lead();
+    this.queue();
   }
 
   leave() {
+    this.post({ want: new Map() });
+    this.joined = false;
     clearInterval(this.timer);
-    this.air?.close();
-    this.air = undefined;
-    this.turn?.abort();
-    this.turn = undefined;
+    this.broadcast?.close();
+    this.broadcast = undefined;
+    this.request?.abort();
+    this.request = undefined;
     this.leading = false;
     this.release();
   }
@@ -74,76 +93,82 @@ export class Tabs {
   /** Polls for itself, until it joins again. */
   alone() {
     this.leave();
-    this.leads(true);
+    this.joined = true;
+    this.lead(true);
   }
 
   /** @param {Words} words */
   say(words) {
+    if (!this.post(words)) this.alone();
+  }
+
+  /** @param {Words} words */
+  post(words) {
     try {
-      this.air?.postMessage(words);
+      this.broadcast?.postMessage({ ...words, from: this.id });
+      return true;
     } catch {
-      this.alone();
+      return false;
     }
   }
 
   /** @param {Words} words */
-  hear({ ask, answer, status, up }) {
-    this.robbed = 0;
-    if (ask) return this.announce();
-    if (up) return this.member.up();
-    this.answered = true;
-    if (answer) this.member.heard(answer);
-    if (!status || this.leading) return;
-    if (status.idle && !this.member.resting) this.lead(true);
-    else this.member.tell(status.state);
+  hear(words) {
+    this.stolen = 0;
+    const { call, status, answers, want } = words;
+    if (call) this.say({ want: this.member.want });
+    if (status || answers) this.answered = true;
+    if (status?.idle && !this.leading && !this.member.resting) return void this.queue(true);
+    this.member.hear(words);
+    if (want) this.announce();
   }
 
   /** Says how the leader is. */
   announce() {
-    if (this.leading) this.say({ status: { state: this.member.state, idle: this.member.resting } });
+    if (this.leading) this.say({ status: this.member.status });
   }
 
-  /** Asks after the leader, or takes its place when it has not answered the last time. */
+  /** Asks after the leader, and says what this tab wants; or takes its place when it has not answered the last time. */
   check() {
-    const asks = this.air && !this.leading && !this.stealing && !this.member.resting;
-    if (asks && !this.answered) return void this.lead(true);
+    const asks = this.broadcast && !this.leading && !this.stealing && !this.member.resting;
+    if (asks && !this.answered) return void this.queue(true);
     this.answered = !asks;
-    if (asks) this.say({ ask: true });
+    if (asks) this.say({ want: this.member.want });
   }
 
   /** Stands in line for the lock, or takes it away, and leads until it is given back or taken away. */
-  async lead(steal = false) {
-    this.turn?.abort();
-    const turn = new AbortController();
-    this.turn = turn;
+  async queue(steal = false) {
+    this.request?.abort();
+    const request = new AbortController();
+    this.request = request;
     this.answered = true;
     this.stealing = steal;
     const held = () =>
       new Promise((resolve) => {
         this.stealing = false;
         this.release = resolve;
-        if (this.turn === turn) this.leads(true);
+        if (this.request === request) this.lead(true);
         else resolve(undefined);
       });
-    if (steal) setTimeout(() => this.turn === turn && this.stealing && this.alone(), GRANT_MS);
+    if (steal) setTimeout(() => this.request === request && this.stealing && this.alone(), GRANT_MS);
     let taken = false;
     try {
-      await navigator.locks.request(this.name || '', steal ? { steal } : { signal: turn.signal }, held);
+      await navigator.locks.request(this.name || '', steal ? { steal } : { signal: request.signal }, held);
     } catch (error) {
       // In a frame without an origin it is another error.
       taken = Object(error).name === 'AbortError';
     }
-    if (this.turn !== turn) return;
-    this.robbed += 1;
-    if (!taken || this.robbed >= ROBBED_MAX) return this.alone();
-    this.leads(false);
-    this.lead();
+    if (this.request !== request) return;
+    this.stolen += 1;
+    if (!taken || this.stolen >= STOLEN_MAX) return this.alone();
+    this.lead(false);
+    this.queue();
   }
 
   /** @param {boolean} leading */
-  leads(leading) {
+  lead(leading) {
     this.leading = leading;
-    this.member.led(leading);
+    this.member.leads(leading);
     this.announce();
   }
 }

@@ -5,6 +5,7 @@
  *   RFC 3339, for people: messages stand in the order of the channel, not of their times
  *
  * @typedef {object} Batch What came at once.
+ * @property {string} channel which channel it is of
  * @property {Message[]} messages in the order of the channel, the same for everybody
  * @property {string} cursor where to go on; keep it, to resume here later
  * @property {boolean} missed whether something before these messages is gone for good
@@ -22,20 +23,23 @@
  *
  * @typedef {object} Where
  * @property {string} [base] the address of the API, absolute or relative to the page; by default the page's own origin
- * @property {string} [channel] by default `lobby`
  * @property {AbortSignal} [signal] ends it
  * @property {typeof globalThis.fetch} [fetch] instead of the global one
  * @property {Clock} [clock] instead of the machine's
  *
  * @typedef {object} Draft
+ * @property {string} [channel] by default `lobby`
  * @property {string} message 1 to 32,768 bytes
  * @property {string | null} [nick] 1 to 64 characters; without one it is anonymous
  * @property {string} [key] the same key publishes once; by default a new one, which serves for the retries
  * @property {number} [timeout] how long to go on trying, in milliseconds; by default 30,000
  *
  * @typedef {object} Follow
- * @property {string} [cursor] begin after what was had up to there: the `cursor` of a batch, or the `id` of a message
- * @property {number} [last] instead of a cursor: begin with so many messages, 100 at most
+ * @property {string} [channel] by default `lobby`
+ * @property {string[] | Record<string, string | null | undefined>} [channels] instead of `channel` and `cursor`: several,
+ *   as a list, or each with the cursor to begin after
+ * @property {string | null} [cursor] begin after what was had up to there: the `cursor` of a batch, or the `id` of a message
+ * @property {number} [last] in channels without a cursor: begin with so many messages, 100 at most
  * @property {boolean} [share] whether tabs of one browser share a poll; by default they do
  * @property {boolean} [rest] whether to look now and then, instead of waiting, while the page is hidden; by default so
  *
@@ -50,7 +54,8 @@
  * @typedef {AsyncIterableIterator<Batch> & Retriable & {onState?: (state: State) => void}} Subscription what a loop goes
  *   over; set `onState` before the loop
  *
- * @typedef {Batch & {after: string | undefined}} Answer a batch as tabs send it: with the cursor that was asked with
+ * @typedef {Batch & {after: string | undefined}} Answer a batch with the cursor that was asked with
+ * @typedef {Map<string, string>} Positions a cursor for each of some channels
  *
  * @typedef {{fetch: typeof globalThis.fetch, clock: Clock, signal?: AbortSignal}} Means
  */

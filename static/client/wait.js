@@ -17,8 +17,11 @@ const machine = {
   clearTimeout: (timer) => clearTimeout(timer),
 };
 
+/** Looked up at each request, for a page may put its own in place. @type {typeof globalThis.fetch} */
+const machineFetch = (...request) => globalThis.fetch(...request);
+
 /** What requests are made with. @param {Partial<Means>} given @returns {Means} */
-export function means({ fetch = (...request) => globalThis.fetch(...request), clock = machine, signal }) {
+export function means({ fetch = machineFetch, clock = machine, signal }) {
   return { fetch, clock, signal };
 }
 

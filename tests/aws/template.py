@@ -1,55 +1,86 @@
 """What the template promises, checked in what SAM makes of it. Run by the Python that SAM is installed in."""
 
+import itertools
+import json
 import re
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-from samcli.yamlhelper import yaml_parse
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+from stack import ROOT, TEMPLATE, Stack
 
-ROOT = Path(__file__).parents[2]
-source = yaml_parse((ROOT / "template.yaml").read_text())
-for function in ("Publish", "Subscribe"):
-    # Where `sam package` would put it.
-    source["Resources"][function]["Properties"]["CodeUri"] = "s3://bucket/key"
-template = Translator({}, Parser()).translate(source, {})
-resources = template["Resources"]
+plain = Stack()
+managed = Stack(ManagedInstances="yes")
 
-
-def properties(name):
-    return resources[name]["Properties"]
-
-
-def of_type(kind):
-    return {name: resource for name, resource in resources.items() if resource["Type"] == kind}
-
-
-def statements():
-    for name, resource in resources.items():
-        found = resource["Properties"]
-        documents = [policy["PolicyDocument"] for policy in found.get("Policies", [])]
-        documents += [found[key] for key in ("PolicyDocument", "AssumeRolePolicyDocument") if key in found]
-        for document in documents:
-            for statement in document["Statement"]:
-                yield name, statement
+# Every value that changes what is made.
+CHOICES = {
+    "ExistingTable": ["", "restored"],
+    "AllowedOrigins": ["", "https://example.com"],
+    "WithPage": ["yes", "no"],
+    "AddressRequests": [0, 1000],
+    "WebAcl": ["", "arn:aws:wafv2:us-east-1:000000000000:global/webacl/mine/id"],
+    "PublishConcurrency": [0, 50],
+    "SubscribeConcurrency": [0, 400],
+    "ManagedInstances": ["no", "yes"],
+    "AlarmTopic": ["", "arn:aws:sns:us-east-1:000000000000:alarms"],
+}
 
 
 def listed(value):
     return value if isinstance(value, list) else [value]
 
 
-EXISTING_TABLE = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTable}"
+def each_parameter_that_changes_what_is_made_is_tried():
+    compared = set(re.findall(r'{"Fn::Equals": \[{"Ref": "(\w+)"}', json.dumps(TEMPLATE["Conditions"])))
+    compared |= set(re.findall(r'{"Fn::Join": \["", {"Ref": "(\w+)"}', json.dumps(TEMPLATE["Conditions"])))
+    assert compared == set(CHOICES), compared ^ set(CHOICES)
 
 
-def either(made, existing):
-    """What stands there when the stack makes its table, and when it is given one."""
-    return {"Fn::If": ["MakesTable", made, existing]}
+def every_combination_refers_only_to_what_it_makes():
+    for values in itertools.product(*CHOICES.values()):
+        stack = Stack(**dict(zip(CHOICES, values)))
+        unknown = stack.references() - set(stack.resources) - set(stack.parameters)
+        assert not unknown, f"{values}: {unknown}"
+        assert len(stack.of_type("AWS::Lambda::Function")) == 2, values
+
+
+def every_pair_of_choices_passes_the_linter():
+    """The linter looks at both sides of each condition of the whole template; here at what comes out in the end."""
+    cases = [[values[0] for values in CHOICES.values()], [values[1] for values in CHOICES.values()]]
+    # Each half of the parameters by a bit of their index: so any two of them are seen different, and alike.
+    for bit in (1, 2, 4, 8):
+        cases.append([values[bool(index & bit)] for index, values in enumerate(CHOICES.values())])
+        cases.append([values[not index & bit] for index, values in enumerate(CHOICES.values())])
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for number, case in enumerate(cases):
+            file = Path(folder) / f"{number}.json"
+            file.write_text(json.dumps(Stack(**dict(zip(CHOICES, case))).decided_template()))
+            files.append(str(file))
+        # Parameters whose condition is decided are used no more.
+        linter = [str(Path(sys.executable).parent / "cfn-lint"), "--ignore-checks", "W2001", "--", *files]
+        linted = subprocess.run(linter, capture_output=True, text=True)
+        assert linted.returncode == 0, linted.stdout[:3000]
+
+
+def what_can_not_be_made_is_refused_before_anything_is():
+    assert Stack("eu-west-1", AddressRequests=100).refused() and not Stack(AddressRequests=100).refused()
+    assert Stack(AddressRequests=100, WithPage="no").refused()
+
+
+def every_region_knows_what_the_template_names():
+    """CloudFormation refuses a template with a kind of resource that the region lacks, made or not."""
+    known = {"af-south-1", "ap-southeast-3", "ca-west-1", "eu-central-1", "eu-north-1", "us-west-1"}
+    kinds = {resource["Type"] for resource in TEMPLATE["Resources"].values()}
+    for region, kind in itertools.product(known, kinds):
+        PROVIDER_SCHEMA_MANAGER.get_resource_schema(region, kind)
 
 
 def no_policy_has_a_wildcard():
     count = 0
-    for name, statement in statements():
+    for name, statement in [*plain.statements(), *managed.statements()]:
         for action in listed(statement["Action"]):
             assert "*" not in action, f"{name} allows {action}"
         for resource in listed(statement.get("Resource", [])):
@@ -57,8 +88,9 @@ def no_policy_has_a_wildcard():
             # A bucket's objects are named so, and nothing else here.
             assert "*" not in text or text == "{'Fn::Sub': '${Bucket.Arn}/*'}", f"{name} is for {text}"
         count += 1
-    assert count >= 7, count
-    assert not any("ManagedPolicyArns" in resource["Properties"] for resource in resources.values())
+    assert count >= 14, count
+    with_policies = [name for name, r in managed.resources.items() if "ManagedPolicyArns" in r["Properties"]]
+    assert with_policies == ["InstancesOperatorRole"], "Lambda starts the instances by a policy of AWS's own"
 
 
 def each_function_may_do_what_it_needs_on_the_one_table():
@@ -66,14 +98,16 @@ def each_function_may_do_what_it_needs_on_the_one_table():
         "PublishRole": ["dynamodb:UpdateItem", "dynamodb:PutItem"],
         "SubscribeRole": ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem"],
     }
-    for role, actions in expected.items():
-        allowed = [s for name, s in statements() if name == role and "dynamodb" in str(s["Action"])]
-        assert [s["Action"] for s in allowed] == [actions], allowed
-        assert allowed[0]["Resource"] == either({"Fn::GetAtt": ["Table", "Arn"]}, {"Fn::Sub": EXISTING_TABLE}), allowed
+    given = {"Fn::Sub": "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTable}"}
+    for stack, table in [(plain, {"Fn::GetAtt": ["Table", "Arn"]}), (Stack(ExistingTable="restored"), given)]:
+        for role, actions in expected.items():
+            allowed = [s for name, s in stack.statements() if name == role and "dynamodb" in str(s["Action"])]
+            assert [s["Action"] for s in allowed] == [actions], allowed
+            assert allowed[0]["Resource"] == table, allowed
 
 
 def the_table_is_the_one_that_create_table_makes():
-    table = properties("Table")
+    table = plain.properties("Table")
     client = (ROOT / "functions/dynamodb/src/upkeep.rs").read_text()
     made = re.findall(r'\.attribute_definitions\(attribute\("(\w+)", ScalarAttributeType::(\w)\)', client)
     assert made == [(a["AttributeName"], a["AttributeType"]) for a in table["AttributeDefinitions"]], made
@@ -82,33 +116,71 @@ def the_table_is_the_one_that_create_table_makes():
     assert re.findall(r'attribute_name\("(\w+)"\)\.enabled\(true\)', client) == [table["TimeToLiveSpecification"]["AttributeName"]]
     assert table["BillingMode"] == "PAY_PER_REQUEST" and "BillingMode::PayPerRequest" in client
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert resources["Table"]["DeletionPolicy"] == "Retain" and resources["Table"]["Condition"] == "MakesTable"
+
+
+def the_table_outlives_its_stack_but_not_a_first_deployment_that_failed():
+    assert plain.resources["Table"]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert plain.resources["Table"]["UpdateReplacePolicy"] == "Retain"
+    assert "Table" not in Stack(ExistingTable="restored").resources
 
 
 def no_timeout_is_shorter_than_what_it_waits_for():
-    assert properties("Publish")["Timeout"] == 10 and properties("Subscribe")["Timeout"] == 29
-    assert properties("PublishIntegration")["TimeoutInMillis"] > 10_000
-    assert 29_000 < properties("SubscribeIntegration")["TimeoutInMillis"] <= 30_000
-    origins = properties("Distribution")["DistributionConfig"]["Origins"]
-    api = next(origin for origin in origins if origin["Id"] == "api")
+    assert plain.properties("Publish")["Timeout"] == 10
+    assert plain.properties("Subscribe")["Timeout"] == managed.properties("SubscribeManaged")["Timeout"] == 29
+    assert plain.properties("PublishIntegration")["TimeoutInMillis"] > 10_000
+    assert 29_000 < plain.properties("SubscribeIntegration")["TimeoutInMillis"] <= 30_000
+    api = origin("api")
     assert 30 < api["CustomOriginConfig"]["OriginReadTimeout"] <= 60 and api["ConnectionAttempts"] == 1
 
 
+def origin(name):
+    origins = plain.properties("Distribution")["DistributionConfig"]["Origins"]
+    return next(origin for origin in origins if origin["Id"] == name)
+
+
 def nothing_of_the_api_is_cached():
-    distribution = properties("Distribution")["DistributionConfig"]
+    distribution = plain.properties("Distribution")["DistributionConfig"]
     behaviors = {behavior["PathPattern"]: behavior for behavior in distribution["CacheBehaviors"]}
     assert set(behaviors) == {"/pub", "/sub"}
     for behavior in behaviors.values():
-        assert behavior["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "CachingDisabled"
+        assert behavior["CachePolicyId"] == {"Ref": "NoCache"}
         assert behavior["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-38738e2966ac", "all but Host"
         assert "POST" in behavior["AllowedMethods"]
+    policy = plain.properties("NoCache")["CachePolicyConfig"]
+    assert policy["MinTTL"] == policy["DefaultTTL"] == 0
+    key = policy["ParametersInCacheKeyAndForwardedToOrigin"]
+    assert key["QueryStringsConfig"] == {"QueryStringBehavior": "all"}
     errors = distribution["CustomErrorResponses"]
     assert {400, 403, 404, 405, 500, 502, 503, 504} <= {error["ErrorCode"] for error in errors}
     assert all(error["ErrorCachingMinTTL"] == 0 for error in errors)
 
 
+def only_cloudfront_knows_the_secret_and_the_functions_know_the_one_before_too():
+    said = origin("api")["OriginCustomHeaders"]
+    assert said == [{"HeaderName": "linger-origin", "HeaderValue": {"Ref": "OriginSecret"}}]
+    assert '"linger-origin"' in (ROOT / "functions/host/src/origin.rs").read_text()
+    for stack in (plain, managed):
+        for function in stack.of_type("AWS::Lambda::Function").values():
+            known = function["Properties"]["Environment"]["Variables"]["LINGER_ORIGIN_SECRETS"]
+            assert known == {"Fn::Sub": "${OriginSecret},${OriginSecretBefore}"}
+        # It learns the new one after both functions have.
+        tags = str(stack.properties("Distribution")["Tags"])
+        assert all(function in tags for function in stack.of_type("AWS::Lambda::Function"))
+    assert all(TEMPLATE["Parameters"][name]["NoEcho"] for name in ("OriginSecret", "OriginSecretBefore"))
+    for function in Stack(WithPage="no").of_type("AWS::Lambda::Function").values():
+        assert "LINGER_ORIGIN_SECRETS" not in function["Properties"]["Environment"]["Variables"]
+
+
+def names_of_the_whole_account_are_short_and_of_this_stack_alone():
+    unique = {"Fn::Sub": ["linger-${Id}", {"Id": {"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "AWS::StackId"}]}]}}]}
+    assert plain.properties("OriginAccess")["OriginAccessControlConfig"]["Name"] == unique
+    assert plain.properties("PageHeaders")["ResponseHeadersPolicyConfig"]["Name"] == unique
+    assert plain.properties("NoCache")["CachePolicyConfig"]["Name"] == unique
+    assert len("linger-00000000-0000-0000-0000-000000000000") <= 64
+
+
 def the_page_has_the_policy_that_its_own_html_has():
-    headers = properties("PageHeaders")["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
+    headers = plain.properties("PageHeaders")["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
     sent = headers["ContentSecurityPolicy"]["ContentSecurityPolicy"].split("; ")
     html = (ROOT / "static/index.html").read_text()
     own = re.search(r'content="(default-src [^"]+)"', html).group(1).split("; ")
@@ -119,28 +191,70 @@ def the_page_has_the_policy_that_its_own_html_has():
 
 
 def the_bucket_is_private():
-    assert all(properties("Bucket")["PublicAccessBlockConfiguration"].values())
-    principals = [s["Principal"] for name, s in statements() if name == "BucketPolicy"]
+    assert all(plain.properties("Bucket")["PublicAccessBlockConfiguration"].values())
+    principals = [s["Principal"] for name, s in plain.statements() if name == "BucketPolicy"]
     assert principals == [{"Service": "cloudfront.amazonaws.com"}]
 
 
-def both_functions_keep_messages_for_the_same_time():
-    for function in of_type("AWS::Lambda::Function"):
-        variables = properties(function)["Environment"]["Variables"]
-        assert variables["LINGER_RETENTION"] == {"Ref": "Retention"}
-        assert variables["LINGER_TABLE"] == either({"Ref": "Table"}, {"Ref": "ExistingTable"})
-    assert len(of_type("AWS::Lambda::Function")) == 2
+def without_a_page_nothing_of_cloudfront_is_made():
+    bare = Stack(WithPage="no", WebAcl=CHOICES["WebAcl"][1])
+    assert not [name for name, r in bare.resources.items() if "CloudFront" in r["Type"] or "S3" in r["Type"] or "WAF" in r["Type"]]
+    assert bare.outputs["ApiUrl"]["Value"] == {"Fn::GetAtt": ["Api", "ApiEndpoint"]} and "Page" not in bare.outputs
 
 
-def something_watches():
-    watched = {(a["Properties"]["MetricName"], a["Properties"]["Dimensions"][0]["Value"]["Ref"]) for a in of_type("AWS::CloudWatch::Alarm").values()}
-    for function in ("Publish", "Subscribe"):
-        assert {("Errors", function), ("Throttles", function)} <= watched
-    assert ("ConcurrentExecutions", "Subscribe") in watched
+def both_functions_are_alike():
+    for stack in (plain, managed):
+        for function in stack.of_type("AWS::Lambda::Function").values():
+            variables = function["Properties"]["Environment"]["Variables"]
+            assert variables["LINGER_RETENTION"] == {"Ref": "Retention"}
+            assert variables["LINGER_TABLE"] == {"Ref": "Table"}
+            logging = function["Properties"]["LoggingConfig"]
+            assert (logging["LogFormat"], logging["SystemLogLevel"]) == ("JSON", "WARN") and "LogGroup" in logging
+
+
+def managed_instances_hold_many_polls_in_a_process_and_reserve_nothing():
+    function = Stack(ManagedInstances="yes", SubscribeConcurrency=400).properties("SubscribeManaged")
+    config = function["CapacityProviderConfig"]["LambdaManagedInstancesCapacityProviderConfig"]
+    assert config["PerExecutionEnvironmentMaxConcurrency"] >= 64
+    assert function["MemorySize"] >= 2048 * config["ExecutionEnvironmentMemoryGiBPerVCpu"] / 2
+    assert function["PublishToLatestPublished"] is True and "ReservedConcurrentExecutions" not in function
+    endpoints = {e["Properties"]["ServiceName"]["Fn::Sub"].split(".")[-1] for e in managed.of_type("AWS::EC2::VPCEndpoint").values()}
+    assert endpoints == {"dynamodb", "logs"}
+    assert "Subscribe" not in managed.resources and not plain.of_type("AWS::EC2::VPC")
+    assert managed.properties("SubscribeIntegration")["IntegrationUri"] == {"Fn::GetAtt": ["SubscribeManaged", "Arn"]}
+    assert managed.properties("SubscribePermission")["FunctionName"] == {"Ref": "SubscribeManaged"}
+
+
+def an_alarm_goes_off_for_what_breaks():
+    for stack, subscribe in ((plain, "Subscribe"), (managed, "SubscribeManaged")):
+        watched = set()
+        for alarm in stack.of_type("AWS::CloudWatch::Alarm").values():
+            for dimension in alarm["Properties"]["Dimensions"]:
+                watched.add((alarm["Properties"]["MetricName"], dimension["Value"]["Ref"]))
+        for function in ("Publish", subscribe):
+            assert {("Errors", function), ("Throttles", function)} <= watched, watched
+        assert {("5xx", "Api"), ("ReadThrottleEvents", "Table"), ("WriteThrottleEvents", "Table")} <= watched, watched
+    reserved = Stack(SubscribeConcurrency=400, AlarmTopic="arn:aws:sns:us-east-1:000000000000:alarms")
+    high = reserved.properties("SubscribeConcurrencyHigh")
+    assert high["Metrics"][0]["Expression"] == {"Fn::Sub": "100 * held / ${SubscribeConcurrency}"} and high["Threshold"] == 80
+    assert all(a["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}] for a in reserved.of_type("AWS::CloudWatch::Alarm").values())
+
+
+def the_api_says_why_a_function_did_not_answer():
+    log = json.loads(plain.properties("ApiStage")["AccessLogSettings"]["Format"])
+    assert log["integration"] == "$context.integrationErrorMessage"
+
+
+def a_retention_that_the_functions_would_not_start_with_is_refused():
+    pattern = TEMPLATE["Parameters"]["Retention"]["AllowedPattern"]
+    for text in ("24h", "90", "90s", "30m", "7d", "999d", "3650"):
+        assert re.fullmatch(pattern, text), text
+    for text in ("", "0", "0s", "00", "1000d", "9999d", "99999h", "9999999m", "999999999", "1w", "-1", "soon", "1.5h"):
+        assert not re.fullmatch(pattern, text), text
 
 
 checks = [value for value in list(globals().values()) if callable(value) and getattr(value, "__module__", "") == "__main__"]
-helpers = {properties, of_type, statements, listed, either}
+helpers = {listed, origin}
 failed = 0
 for check in [check for check in checks if check not in helpers]:
     try:

@@ -26,11 +26,15 @@ const foreign = [
   [JSON.stringify(problem), 200, problemJson],
   ['<h1>Welcome to the hotel</h1>', 200],
   ['null', 200, json],
-  ['{"messages":[]}', 200, json],
-  ['{"messages":{},"cursor":"7-1","missed":false}', 200, json],
-  ['{"messages":[null],"cursor":"7-1","missed":false}', 200, json],
-  ['{"messages":[],"cursor":7,"missed":false}', 200, json],
-  ['{"messages":[],"cursor":"7-1"', 200, json],
+  ['{"channels":null}', 200, json],
+  ['{"channels":{}}', 200, json],
+  ['{"channels":{"c":{"messages":[]}}}', 200, json],
+  ['{"channels":{"c":{"messages":{},"cursor":"7-1","missed":false}}}', 200, json],
+  ['{"channels":{"c":{"messages":[null],"cursor":"7-1","missed":false}}}', 200, json],
+  ['{"channels":{"c":{"messages":[],"cursor":7,"missed":false}}}', 200, json],
+  ['{"channels":{"d":{"messages":[],"cursor":"7-1","missed":false}}}', 200, json],
+  ['{"messages":[],"cursor":"7-1","missed":false}', 200, json],
+  ['{"channels":{"c":{"messages":[],"cursor":"7-1"', 200, json],
 ];
 
 for (const [body, status, headers] of foreign) {
@@ -104,18 +108,18 @@ test('an error tells what was wrong: the answer, or what fetch threw', async () 
 test('an answer to another request is not used, whoever kept it, and the next request has an address of its own', async () => {
   const { latest, clock, state, stop, texts } = subscribed({ cursor: '7-3' });
   await settled();
-  for (const to of ['channel=c&cursor=7-1', 'channel=d&cursor=7-3', 'channel=c&last=3', 'cursor=7-3']) {
+  for (const to of ['channels=c:7-1', 'channels=d:7-3', 'channels=c&last=3', 'channel=c&cursor=7-3']) {
     await latest().answer(batch(5, 'four', 'five'), 200, { 'Linger-For': to });
     assert.deepEqual([state().state, state().reason], ['retrying', 'somebody else answered: 200 application/json, to another request']);
     const { own } = latest();
     await clock.advance(state().in * 1000);
     assert.ok(latest().own && latest().own !== own);
-    assert.equal(latest().query.cursor, '7-3');
+    assert.equal(latest().query.channels, 'c:7-3');
   }
-  await latest().answer(problem, 400, { 'Linger-For': 'channel=c&cursor=no' });
+  await latest().answer(problem, 400, { 'Linger-For': 'channels=c:no' });
   assert.equal(state().state, 'retrying');
   await clock.advance(state().in * 1000);
-  await latest().answer(batch(5, 'four', 'five'), 200, { 'Linger-For': 'channel=c&cursor=7-3' });
+  await latest().answer(batch(5, 'four', 'five'), 200, { 'Linger-For': 'channels=c:7-3' });
   assert.deepEqual([texts, latest().own], [[['four', 'five']], undefined]);
   stop.abort();
 });
@@ -143,7 +147,7 @@ test('an older answer is not used, also where nobody says what it is an answer t
     await latest().answer(old);
     assert.equal(state().reason, 'somebody else answered: an older answer');
     await clock.advance(state().in * 1000);
-    assert.equal(latest().query.cursor, '7-3');
+    assert.equal(latest().query.channels, 'c:7-3');
   }
   await latest().answer(batch(4, 'four'));
   assert.deepEqual(texts, [['one', 'two', 'three'], ['four']]);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { hasState, openChat, problem, publish, say, shown, shows, startBrowser, startEmulator, texts, until } from './support.mjs';
+import { hasState, goTo, openChat, problem, publish, say, shown, shows, startBrowser, startEmulator, texts, until } from './support.mjs';
 
 let browser;
 let emulator;
@@ -55,7 +55,7 @@ test('what looks like markup is shown as text', async () => {
   for (const page of [one, other]) {
     await shows(page, evil);
     assert.deepEqual(await page.locator('.nick').allTextContents(), [evil]);
-    assert.equal(await page.locator('img').count(), 0);
+    assert.equal(await page.locator('#conversation img').count(), 0);
     assert.deepEqual(page.complaints, []);
   }
 });
@@ -250,7 +250,7 @@ test('older messages come as one scrolls up, until there are none, and what one 
   }
   await page.unroute('**/sub?*before=*');
   await page.evaluate(() => document.querySelector('#scroller').scrollTo(0, 0));
-  await page.getByText('Nothing older is kept.').waitFor();
+  await page.getByText('The conversation begins here').waitFor();
   assert.deepEqual(await shown(page), Array.from({ length: 230 }, (_, index) => `number ${index + 1}`));
   assert.equal(await page.locator('.day').count(), 1);
   assert.deepEqual(page.complaints, []);
@@ -280,7 +280,7 @@ for (const [timezoneId, offset] of [['Pacific/Tongatapu', 13 * 60], ['Pacific/Ho
     await context.route('**/sub?*last=*', async (route) => {
       const response = await route.fetch();
       const answer = await response.json();
-      answer.messages.forEach((message, index) => (message.time = times[index]));
+      answer.channels.lobby.messages.forEach((message, index) => (message.time = times[index]));
       await route.fulfill({ response, json: answer });
     });
     const page = await openChat(context, emulator.base);
@@ -293,27 +293,29 @@ for (const [timezoneId, offset] of [['Pacific/Tongatapu', 13 * 60], ['Pacific/Ho
   });
 }
 
-test('one can share the channel, make one, and go to another', async () => {
+test('one can share the channel, make one, go to another, and come back', async () => {
   const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] });
-  await page.click('#channels-open');
-  await page.click('#copy');
-  await page.getByText('Copied').waitFor();
-  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `${emulator.base}/?channel=lobby`);
-  await page.fill('#name', 'no way');
-  await page.press('#name', 'Enter');
-  await page.locator('#name-problem', { hasText: '1 to 64 letters' }).waitFor();
-  await page.fill('#name', 'garden');
-  await page.press('#name', 'Enter');
+  const copied = () => page.evaluate(() => navigator.clipboard.readText());
+  await page.click('#share-open');
+  for (const [way, text] of [['link', `${emulator.base}/?channel=lobby`], ['terminal', `curl -d channel=lobby -d message=hello ${emulator.base}/pub`]]) {
+    await page.locator('#share .way', { hasText: way }).getByRole('button').click();
+    await page.locator('#share .way', { hasText: way }).getByText('Copied').waitFor();
+    assert.equal(await copied(), text);
+  }
+  await page.click('#share-close');
+  await goTo(page, 'garden');
   await page.waitForURL('**/?channel=garden');
-  await hasState(page, 'live');
-  await page.click('#channels-open');
-  await page.click('#new-channel');
+  await page.click('#switch-open');
+  await page.getByRole('option', { name: 'New channel' }).click();
   await page.waitForURL(/channel=[0-9a-f]{12}$/);
+  await page.locator('#welcome', { hasText: 'Nothing has been said here yet' }).waitFor();
   await say(page, 'only here');
   await shows(page, 'only here');
+  assert.ok(await page.locator('#welcome').isHidden());
   await page.goBack();
-  assert.equal(await page.locator('dialog[open]').count(), 0);
-  await until('it is the garden', async () => (await page.textContent('#channel')) === 'garden');
+  assert.equal(await page.textContent('#channel'), 'garden');
+  await page.goBack();
+  assert.equal(await page.textContent('#channel'), 'lobby');
 });
 
 test('the name is remembered, the channel is in the address, and joining shows what was said', async () => {

@@ -55,8 +55,9 @@ export function server() {
   const asked = [];
   const fetch = (url, init) => {
     const { pathname, searchParams } = new URL(url);
+    const posted = pathname === '/sub' && init.body;
     // What makes an address one of its own has nothing to say.
-    const { _: own, ...query } = Object.fromEntries(searchParams);
+    const { _: own, ...query } = Object.fromEntries(posted || searchParams);
     const request = { url, path: pathname, query, own, body: init.body, signal: init.signal };
     asked.push(request);
     return new Promise((resolve, reject) => {
@@ -64,7 +65,9 @@ export function server() {
       request.answer = async (body, status = 200, headers = {}) => {
         const problem = status >= 400 && { type: 'about:blank', title: '', status };
         const type = typeof body === 'string' ? 'text/html' : `application/${problem ? 'problem+' : ''}json`;
-        const text = typeof body === 'string' ? body : JSON.stringify({ ...problem, ...body });
+        // A batch is of the first channel that was asked for.
+        const whole = body.cursor ? { channels: { [query.channels.split(/[:,]/)[0]]: body } } : body;
+        const text = typeof body === 'string' ? body : JSON.stringify({ ...problem, ...whole });
         resolve(new Response(text, { status, headers: { 'Content-Type': type, ...headers } }));
         await settled();
       };

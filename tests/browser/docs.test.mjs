@@ -48,7 +48,7 @@ test('the page of 15 lines shows what was and what is published', async () => {
 });
 
 test('so does each of the scripts that follow it, and that of the README', async () => {
-  const [once, twice, loop, before] = await blocks('docs/CLIENT.md', 'js');
+  const [once, twice, loop, several, before] = await blocks('docs/CLIENT.md', 'js');
   const [readme] = await blocks('README.md', 'js');
   await run(once);
   await logged('published as');
@@ -59,6 +59,10 @@ test('so does each of the scripts that follow it, and that of the README', async
   await until('the cursor is kept', async () => (await page.evaluate(() => localStorage.getItem('news'))) !== null);
   await run(before);
   await logged('before that 3');
+  await run(several);
+  await logged('#news only once');
+  await publish(emulator.base, 'all is well', { channel: 'ops' });
+  await logged('#ops all is well');
   await run(readme);
   await until('it is published', async () => (await texts(emulator.base, 'news')).at(-1) === 'hello');
   // The loop goes on where it was.

@@ -41,6 +41,14 @@ const wrong = {
   'a key that is an object': [publish, { message: 'x', key: {} }, /key must be a text/],
   'no number of milliseconds': [publish, { message: 'x', timeout: NaN }, /timeout must be/],
   'a channel that can not be one': [subscribe, { channel: 'a/b', onMessages() {} }, /channel must be 1 to 64/],
+  'no channels': [subscribe, { channels: [] }, /channels must be \['news', 'ops'\]/],
+  'a channel twice': [subscribe, { channels: ['news', 'news'] }, /channels must be/],
+  'channels in a text': [subscribe, { channels: 'news,ops' }, /channels must be/],
+  'a channel among them that can not be one': [subscribe, { channels: ['news', 'a/b'] }, /channels must be/],
+  'a position that is none': [subscribe, { channels: { news: 7 } }, /channels must be/],
+  'channels beside a channel': [subscribe, { channel: 'news', channels: ['ops'] }, /channels stands instead of channel and cursor/],
+  'channels beside a cursor': [subscribe, { cursor: '7-1', channels: ['ops'] }, /channels: \{ news: cursor \}/],
+  'channels for a message': [publish, { message: 'x', channels: ['ops'] }, /no option channels/],
   'no channel at all': [publish, { message: 'x', channel: null }, /channel must be/],
   'a handler that is none': [subscribe, { onMessages: 'show' }, /onMessages must be a function/],
   'a controller for a signal': [subscribe, { signal: new AbortController() }, /controller\.signal/],
@@ -70,7 +78,7 @@ for (const [name, [call, options, says]] of Object.entries(wrong)) {
 test('what may be absent may be null or undefined, as stores and forms give it', () => {
   const stop = new AbortController();
   stop.abort();
-  for (const options of [{}, { cursor: null }, { cursor: undefined, last: undefined }, { cursor: '', last: 0 }]) {
+  for (const options of [{}, { cursor: null }, { cursor: undefined, last: undefined }, { cursor: '', last: 0 }, { channels: { a: null, b: undefined } }]) {
     subscribe({ base, signal: stop.signal, onMessages() {}, ...options });
   }
 });

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { hasState, openChat, problem, publish, root, say, shown, startBrowser, startEmulator, until } from './support.mjs';
+import { hasState, goTo, openChat, problem, publish, root, say, shown, startBrowser, startEmulator, until } from './support.mjs';
 
 const screens = `${root}/target/screens`;
 let axe;
@@ -95,11 +95,11 @@ const states = {
     async enter(page) {
       // The look after the answer that says so is the one that is not answered.
       const { port } = emulator;
-      await page.route('**/sub?*cursor=*', async (route) => {
+      await page.route('**/sub?*channels=*', async (route) => {
         const response = await route.fetch().catch(() => undefined);
         if (!response) return route.abort();
         const answer = await response.json();
-        if (answer.missed) await page.route('**/sub?**', () => {});
+        if (answer.channels.lobby?.missed) await page.route('**/sub?**', () => {});
         return route.fulfill({ response, json: answer });
       });
       await emulator.kill();
@@ -109,7 +109,13 @@ const states = {
       await hasState(page, 'missed');
     },
   },
-  'no channel': { path: '/?channel=not%20a%20channel', state: 'stopped', async enter() {} },
+  'no channel': {
+    opened: false,
+    async enter(page) {
+      await page.goto(`${emulator.base}/?channel=not%20a%20channel`);
+      await page.getByRole('link', { name: 'Go to #not-a-channel' }).waitFor();
+    },
+  },
   stopped: {
     async enter(page) {
       await page.route('**/sub?**', (route) => route.fulfill(problem(400, 'invalid_cursor', 'the server refuses it')));
@@ -136,20 +142,69 @@ const states = {
       await page.locator('#conversation .own').waitFor();
     },
   },
-  dialog: {
+  'twenty channels': {
     async enter(page) {
-      await page.click('#channels-open');
+      await joinTwenty(page);
+      await page.locator('#list .badge').nth(2).waitFor({ state: 'attached' });
+    },
+  },
+  'the list': {
+    async enter(page) {
+      await joinTwenty(page);
+      if (await page.locator('#side-open').isVisible()) await page.click('#side-open');
+      await page.locator('#list a', { hasText: 'weather' }).waitFor();
+    },
+  },
+  switcher: {
+    async enter(page) {
+      await joinTwenty(page);
+      await page.keyboard.press('Control+k');
       await page.fill('#name', 'no way');
-      await page.press('#name', 'Enter');
       await page.getByText('1 to 64 letters').waitFor();
     },
   },
+  share: {
+    async enter(page) {
+      await page.click('#share-open');
+      await page.locator('#share').getByText('curl').waitFor();
+    },
+  },
+  code: {
+    async enter(page) {
+      await publish(emulator.base, 'Run `npm test` first:\n```sh\ncurl localhost:3000/sub\n```\nand tell me', { nick: 'Rui' });
+      await page.getByRole('button', { name: 'Copy code' }).waitFor();
+    },
+  },
+  naming: {
+    async enter(page) {
+      await say(page, 'It is me', 'Ines');
+      await page.click('#me');
+      await page.locator('#nick').waitFor();
+    },
+  },
 };
+
+const twenty = ['garden', 'ops', 'design', 'music', 'weather', ...Array.from({ length: 14 }, (_, number) => `channel-${number}`)];
+
+/** Nineteen more channels, with something unread in three of them, once with the reader's name. */
+async function joinTwenty(page) {
+  await say(page, 'Good morning', 'Ines');
+  await page.evaluate((names) => {
+    const all = Object.fromEntries(['lobby', ...names].map((name) => [name, { at: Date.now(), read: '' }]));
+    localStorage.setItem('linger channels', JSON.stringify(all));
+  }, twenty);
+  await page.reload();
+  await hasState(page, 'live');
+  for (const [channel, text] of [['garden', 'hello'], ['ops', 'Ines, please look'], ['music', 'la']]) await publish(emulator.base, text, { channel });
+}
 
 const looks = {
   light: { viewport: { width: 1000, height: 640 }, colorScheme: 'light' },
   'dark phone': { viewport: { width: 390, height: 700 }, colorScheme: 'dark', isMobile: true, hasTouch: true },
 };
+
+/** What a finger hits is so large on a phone, but for links within a text. */
+const TARGET_PX = 44;
 
 for (const [name, { path = '/', opened = true, state = 'live', enter }] of Object.entries(states)) {
   test(`the state "${name}" breaks no rule, light and dark, wide and narrow`, async () => {
@@ -169,6 +224,13 @@ for (const [name, { path = '/', opened = true, state = 'live', enter }] of Objec
         const { violations } = await page.evaluate(() => globalThis.axe.run());
         const said = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
         assert.deepEqual(said, [], look);
+        const small = !options.hasTouch ? [] : await page.evaluate((least) => {
+          const inSight = (node) => node.checkVisibility({ visibilityProperty: true }) && !node.closest('[inert]');
+          const size = (node) => Math.min(node.getBoundingClientRect().height, node.getBoundingClientRect().width);
+          const targets = [...document.querySelectorAll('button, input, textarea, nav a, #welcome a, [role="option"][data-name]')];
+          return targets.filter((node) => inSight(node) && size(node) < least - 0.5).map((node) => `${node.outerHTML} ${size(node)}`);
+        }, TARGET_PX);
+        assert.deepEqual(small, [], `${look}: too small for a finger`);
         const [width, height] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]);
         assert.ok(width <= options.viewport.width && height <= options.viewport.height, `${look}: ${width} by ${height}`);
       } finally {
@@ -180,29 +242,57 @@ for (const [name, { path = '/', opened = true, state = 'live', enter }] of Objec
   });
 }
 
+test('a window of 320 by 256 leaves most of its height to read, and few messages stand at its end', async () => {
+  const context = await browser.newContext({ viewport: { width: 320, height: 256 }, hasTouch: true, isMobile: true });
+  const page = await openChat(context, emulator.base);
+  await say(page, 'hello', 'Ines');
+  await page.locator('#conversation .own').waitFor();
+  const [room, below, width] = await page.evaluate(() => {
+    const scroller = document.querySelector('#scroller').getBoundingClientRect();
+    const last = document.querySelector('#conversation .message:last-child .bubble').getBoundingClientRect();
+    return [scroller.height, scroller.bottom - last.bottom, document.documentElement.scrollWidth];
+  });
+  assert.ok(room >= 150 && below < 24 && width <= 320, `${room} ${below} ${width}`);
+  await context.close();
+});
+
 test('everything can be reached and done by keyboard', async () => {
   const context = await browser.newContext();
   const page = await openChat(context, emulator.base);
   const focus = () => page.evaluate(() => document.activeElement.id);
   assert.equal(await focus(), 'nick');
   const order = [];
-  for (let step = 0; step < 6; step += 1) {
+  for (let step = 0; step < 10; step += 1) {
     await page.keyboard.press('Tab');
     order.push(await focus());
   }
-  for (const id of ['message', 'send', 'channels-open', 'scroller']) assert.ok(order.includes(id), `${id} in ${order}`);
+  for (const id of ['message', 'send', 'switch-open', 'notify', 'share-open', 'scroller']) assert.ok(order.includes(id), `${id} in ${order}`);
   await page.focus('#nick');
   await page.keyboard.type('Ann');
   await page.keyboard.press('Tab');
   await page.keyboard.type('hello');
   await page.keyboard.press('Enter');
-  await page.getByText('hello').waitFor();
+  await page.locator('#conversation').getByText('hello').waitFor();
   assert.equal(await focus(), 'message');
-  await page.focus('#channels-open');
+  await page.focus('#switch-open');
   await page.keyboard.press('Enter');
   assert.equal(await focus(), 'name');
   await page.keyboard.press('Escape');
-  assert.equal(await focus(), 'channels-open');
+  assert.equal(await focus(), 'switch-open');
+  // What is found is gone through with the arrows, and channels with Alt and the arrows.
+  for (const name of ['garden', 'ops']) await goTo(page, name);
+  await page.keyboard.press('Control+k');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  assert.equal(await page.textContent('#channel'), 'lobby');
+  const visited = [];
+  for (let step = 0; step < 3; step += 1) {
+    await page.keyboard.press('Alt+ArrowDown');
+    visited.push(await page.textContent('#channel'));
+  }
+  assert.deepEqual([...visited].sort(), ['garden', 'lobby', 'ops']);
+  await page.keyboard.press('Alt+ArrowUp');
+  assert.equal(await page.textContent('#channel'), visited[1]);
   await context.close();
 });
 

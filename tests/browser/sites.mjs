@@ -62,7 +62,8 @@ export function watchPolls(context) {
   const ended = [];
   context.on('request', (request) => {
     const url = new URL(request.url());
-    if (url.pathname === '/sub') waiting.set(request, { begun: performance.now(), held: url.searchParams.get('wait') !== '0' });
+    const asked = request.method() === 'POST' ? new URLSearchParams(request.postData() ?? '') : url.searchParams;
+    if (url.pathname === '/sub') waiting.set(request, { begun: performance.now(), held: asked.get('wait') !== '0' });
   });
   const end = (request) => {
     const poll = waiting.get(request);

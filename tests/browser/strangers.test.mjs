@@ -130,9 +130,9 @@ for (const [name, start] of Object.entries(browsers)) {
         await site.outside('see https://example.com/ (é)', { nick: 'e\u0301va' });
         await say(page, 'mine');
         await until('both are shown', () => page.evaluate(() => document.querySelectorAll('#conversation .text').length === 2));
-        await page.evaluate(() => document.querySelector('#channels-open').click());
+        await page.evaluate(() => document.querySelector('#switch-open').click());
         assert.ok(await page.evaluate(() => document.querySelector('#name').getClientRects().length > 0));
-        await page.evaluate(() => document.querySelector('#channels-close').click());
+        await page.evaluate(() => document.querySelector('#switch-close').click());
         // It takes a moment to find out that tabs can't share.
         if (/lock|channel/i.test(thing)) await new Promise((resolve) => setTimeout(resolve, 4000));
         await site.outside('later');
@@ -321,13 +321,13 @@ for (const [name, start] of Object.entries(browsers)) {
   });
 }
 
-test('the page preloads just what it imports of the client', async () => {
+test('the page preloads just what it imports, so that modules load in two steps', async () => {
   const html = await readFile(`${root}/static/index.html`, 'utf8');
   const preloaded = [...html.matchAll(/modulepreload" href="([^"]+)"/g)].map(([, href]) => href);
-  const imported = new Set(['client.js']);
+  const imported = new Set(['chat.js']);
   for (const file of imported) {
     const code = await readFile(`${root}/static/${file}`, 'utf8');
     for (const [, path] of code.matchAll(/^import .* from '(.+)';$/gm)) imported.add(new URL(path, `http://x/${file}`).pathname.slice(1));
   }
-  assert.deepEqual(preloaded.sort(), [...imported].sort());
+  assert.deepEqual(['chat.js', ...preloaded].sort(), [...imported].sort());
 });

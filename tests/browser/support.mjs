@@ -77,15 +77,20 @@ export async function pageFor(base) {
 /**
  * A proxy in front of a server `target`; if it has an `origin`, for pages of that. While it has an answer `instead`, with
  * a status, a type and a body, it gives that to what is for the API. While it is `caching` it answers a GET to the API
- * with the last answer to the same path, whatever its query is.
+ * with the last answer to the same path, whatever its query is. `held()` is how many polls wait there that have waited
+ * for longer than a look takes.
  */
 export async function startProxy(target = '') {
   const proxy = { target, origin: '', instead: undefined, caching: false };
+  const polls = new Map();
+  proxy.held = () => [...polls.values()].filter((begun) => performance.now() - begun > 500).length;
   const kept = new Map();
   const server = createServer((incoming, outgoing) => {
     const { method, headers, url } = incoming;
     const { pathname } = new URL(url, 'http://proxy.test');
     const isApi = ['/pub', '/sub'].includes(pathname);
+    if (pathname === '/sub') polls.set(outgoing, performance.now());
+    outgoing.on('close', () => polls.delete(outgoing));
     const instead = isApi && (proxy.instead ?? (proxy.caching && method === 'GET' && kept.get(pathname)));
     if (instead) {
       outgoing.writeHead(instead.status, instead.headers ?? { 'Content-Type': instead.type }).end(instead.body);
@@ -151,9 +156,20 @@ export async function shows(page, ...wanted) {
 
 /** Says something as a person does, who may have changed the name first. */
 export async function say(page, text, nick) {
-  if (nick !== undefined) await page.fill('#nick', nick);
+  if (nick !== undefined) {
+    if (await page.locator('#me').isVisible()) await page.click('#me');
+    await page.fill('#nick', nick);
+    await page.press('#nick', 'Enter');
+  }
   await page.fill('#message', text);
   await page.press('#message', 'Enter');
+}
+
+/** Goes to a channel as a person does who knows its name, or its link. */
+export async function goTo(page, wanted) {
+  await page.keyboard.press('Control+k');
+  await page.fill('#name', wanted);
+  await page.press('#name', 'Enter');
 }
 
 /** Publishes from outside the browser. */

@@ -110,19 +110,20 @@ for (const [name, start] of Object.entries(sites)) {
     });
 
     test('a tab whose loop is left lying polls for nobody, and leaves it to others', async () => {
-      const abandoned = await open(context);
+      const abandoned = await context.newPage();
+      // A page of the same origin that follows nothing by itself.
+      await abandoned.goto(`${site.page}/config.js`);
       await abandoned.evaluate(async (channel) => {
         const { subscribe } = await import('./client.js');
         const { base } = await import('./config.js');
         globalThis.batches = subscribe({ base, channel, last: 1 });
         await globalThis.batches.next();
-      }, `${channel}-left`);
-      const held = () => abandoned.evaluate(async () => (await navigator.locks.query()).held.map(({ name }) => name));
-      const leads = async () => (await held()).some((name) => name.endsWith(`=${channel}-left`));
-      assert.ok(await leads());
+      }, channel);
+      const leads = () => abandoned.evaluate(async () => (await navigator.locks.query()).held.length === 1);
+      await until('it leads', leads);
       await until('it leads no more', async () => !(await leads()), 3000);
-      const other = await openChat(context, `${site.page}/?channel=${channel}-left`);
-      await publish(site.api, 'goes on', { channel: `${channel}-left` });
+      const other = await open(context);
+      await outside('goes on');
       await shows(other, 'goes on');
       // Taken up again, it goes on where it was.
       const next = await abandoned.evaluate(() => globalThis.batches.next());

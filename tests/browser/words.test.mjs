@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkNick, checkText, dayWords, initial, isBlank, parts, timeWords } from '../../static/chat/words.js';
+import { parts } from '../../static/chat/parts.js';
+import { channelName, checkNick, checkText, dayWords, initial, isBlank, isChannelName, mentions, timeWords } from '../../static/chat/words.js';
 
 /** Where a link ends, said as simply as it can be: as long as its last character does not belong to it, it is shorter. */
 function trimmed(link) {
@@ -29,6 +30,32 @@ test('whatever a text is, its parts are all of it, and few of them are links', (
     const found = parts(text);
     assert.equal(found.map((part) => part.text).join(''), text);
     assert.ok(found.filter(({ href }) => href).length <= 100);
+  }
+});
+
+test('code is what stands between backticks in a line, or between fences, and nothing in it is a link', () => {
+  const drawn = (text) => parts(text).map(({ text, code, mark, href }) => (mark ? '' : `${code ?? (href ? 'link' : 'text')} ${text}`)).filter(Boolean);
+  assert.deepEqual(drawn('run `npm test`, then `ls`'), ['text run ', 'line npm test', 'text , then ', 'line ls']);
+  assert.deepEqual(drawn('so:\n```js\na = `b`;\nhttps://x.test\n```\nhttps://y.test'), ['text so:\n', 'block a = `b`;\nhttps://x.test', 'link https://y.test']);
+  assert.deepEqual(drawn('```\nnever closed'), ['text ```\nnever closed']);
+  for (const text of ['``', '` `` `', 'a`b\nc`d', '```x```', '```\n```', '```x\n'.repeat(6000), '`'.repeat(30_000), '`a'.repeat(15_000)]) {
+    const begun = performance.now();
+    assert.equal(parts(text).map((part) => part.text).join(''), text);
+    assert.ok(performance.now() - begun < 2000);
+  }
+});
+
+test('a name is spoken of where it stands by itself, whatever stands in it', () => {
+  for (const text of ['Ann', 'hi @ann!', '(ANN)', 'ann, and anna']) assert.ok(mentions(text, 'Ann'), text);
+  for (const text of ['anna', 'Hanna', 'an n', '']) assert.ok(!mentions(text, 'Ann'), text);
+  assert.ok(mentions('see a.*b (c) there', 'a.*b (c)') && !mentions('see axb', 'a.b') && mentions('مرحبا يا مريم', 'مريم'));
+  assert.ok(!mentions('a b', 'a') && !mentions('whatever', ''));
+});
+
+test('what can be no channel is offered as what it may be', () => {
+  for (const [wanted, name] of [['no way', 'no-way'], [' #Garden ', 'Garden'], ['Café Zürich!', 'Cafe-Zurich'], ['a/b?c=d', 'a-b-c-d'], ['???', ''], ['x'.repeat(99), 'x'.repeat(64)]]) {
+    assert.equal(channelName(wanted), name);
+    assert.ok(name === '' || isChannelName(name));
   }
 });
 

@@ -32,11 +32,14 @@ async function open(port, count, written) {
   return sockets;
 }
 
+const twenty = (prefix) => Array.from({ length: 20 }, (_, number) => `${prefix}${number}`);
 const form = 'content-type: application/x-www-form-urlencoded\r\n';
 const cases = {
   'idle after a request': () => send('GET /healthz', '', ''),
   'a poll that is held, all on one channel': () => send('GET /sub?cursor=latest', '', ''),
   'a poll that is held, each on its own channel': (number) => send(`GET /sub?channel=c${number}&cursor=latest`, '', ''),
+  'a poll that is held, on the same 20 channels': () => send(`GET /sub?channels=${twenty('c')}`, '', ''),
+  'a poll that is held, on 20 channels of its own': (number) => send(`GET /sub?channels=${twenty(`c${number}-`)}`, '', ''),
   'half a head of 15 KB': () => `GET / HTTP/1.1\r\nhost: localhost\r\nx: ${'x'.repeat(15_000)}`,
   'half a head of 400 KB': () => `GET / HTTP/1.1\r\nhost: localhost\r\nx: ${'x'.repeat(400_000)}`,
   'half a body of 15 KB': () => send('POST /pub', `${form}content-length: 16000\r\n`, 'x'.repeat(15_000)),

@@ -41,8 +41,6 @@ struct Top {
     slots: BTreeMap<u64, Slot>,
     /// What stands here and below has expired, or was not looked at.
     bottom: u64,
-    /// Whether it has all expired.
-    whole: bool,
 }
 
 impl<T: Table> DynamoDb<T> {
@@ -119,19 +117,19 @@ impl<T: Table> DynamoDb<T> {
         first_page: usize,
         enough: impl Fn(&Top) -> bool,
     ) -> Result<Top, TableError> {
-        let mut top = Top { slots: BTreeMap::new(), bottom: floor, whole: false };
+        let mut top = Top { slots: BTreeMap::new(), bottom: floor };
         let mut limit = first_page;
         for _ in 0..PAGES_MAX {
             let page = self.table.query(log, Range::Below(below), Consistency::Strong, limit).await?;
             for (offset, slot) in page.slots {
                 if offset <= floor || self.times().expired(&slot) {
-                    return Ok(Top { bottom: offset.max(floor), whole: true, ..top });
+                    return Ok(Top { bottom: offset.max(floor), ..top });
                 }
                 below = offset;
                 top.slots.insert(offset, slot);
             }
             if !page.more {
-                return Ok(Top { bottom: floor, whole: true, ..top });
+                return Ok(Top { bottom: floor, ..top });
             }
             top.bottom = below - 1;
             if enough(&top) {
@@ -152,8 +150,7 @@ impl Top {
         }
         // A filler may look older than it is.
         let telling = |slot: &Slot| !matches!(slot, Slot::Filler { .. }) && old(slot.time());
-        let highest = self.slots.iter().rev().find(|(_, slot)| telling(slot)).map(|(offset, _)| *offset);
-        highest.or(self.whole.then_some(self.bottom))
+        self.slots.iter().rev().find(|(_, slot)| telling(slot)).map(|(offset, _)| *offset)
     }
 
     /// Just below the lowest hole above what is settled.

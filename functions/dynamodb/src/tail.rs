@@ -36,9 +36,10 @@ const LIVELY: Duration = Duration::from_secs(1);
 /// The pause on an idle channel.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-/// Each of up to so many channels of one poll is asked as often as one alone. Each of more is asked as much less often that
-/// together they are asked as often as so many: with 20 channels the pause on an idle one is 1.25 s.
-const CHANNELS_AT_FULL_PACE: u32 = 4;
+/// What a channel adds to the pauses on each, where all who wait on it wait on others as well. On 20 idle channels the pause
+/// is 1.5 s, so that a hold on them all costs less than five holds on one.
+const PAUSE_MIN_EACH: Duration = Duration::from_millis(15);
+const PAUSE_MAX_EACH: Duration = Duration::from_millis(75);
 
 /// The pause while the table fails.
 const PAUSE_FAILING: Duration = Duration::from_secs(1);
@@ -80,7 +81,7 @@ impl<T: Table> Tail for LogTail<'_, T> {
     fn next(&mut self) -> Reply<'_, Look> {
         Box::pin(async {
             loop {
-                let longest = if self.failing { PAUSE_FAILING } else { self.at_pace(PAUSE_MAX) };
+                let longest = if self.failing { PAUSE_FAILING } else { self.pauses().1 };
                 sleep(self.pause.min(longest)).await;
                 let store = self.store;
                 match store.in_time(self.look()).await {
@@ -180,10 +181,10 @@ impl<'a, T: Table> LogTail<'a, T> {
         self.ripens.get(&hole).is_some_and(|ripens| *ripens <= now)
     }
 
-    /// How long a pause is for those who wait here.
-    fn at_pace(&self, pause: Duration) -> Duration {
+    /// The shortest and the longest pause, for those who wait here.
+    fn pauses(&self) -> (Duration, Duration) {
         let channels = u32::try_from(self.channels).unwrap_or(u32::MAX);
-        pause * channels.max(CHANNELS_AT_FULL_PACE) / CHANNELS_AT_FULL_PACE
+        (PAUSE_MIN.max(PAUSE_MIN_EACH * channels), PAUSE_MAX.max(PAUSE_MAX_EACH * channels))
     }
 
     fn failed(&mut self) {
@@ -208,7 +209,7 @@ impl<'a, T: Table> LogTail<'a, T> {
             self.lively_until = now + LIVELY;
             self.closely_at = now + CLOSELY_EVERY;
         }
-        let (shortest, longest) = (self.at_pace(PAUSE_MIN), self.at_pace(PAUSE_MAX));
+        let (shortest, longest) = self.pauses();
         self.pause = if !self.ripens.is_empty() || now < self.lively_until {
             shortest
         } else {

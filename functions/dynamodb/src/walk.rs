@@ -168,7 +168,9 @@ mod tests {
 
     #[test]
     fn a_great_many_holes_are_looked_at_in_turn() {
-        let (.., holes, _, _) = walked(&[(9_000, said(YOUNG))]);
-        assert_eq!((holes.len(), holes[0]), (HOLES_MAX, 5));
+        for slots in [&[(9_000, said(YOUNG))][..], &[(1_500, said(YOUNG)), (4_000, said(YOUNG))]] {
+            let (.., holes, _, _) = walked(slots);
+            assert_eq!((holes.len(), holes[0]), (HOLES_MAX, 5));
+        }
     }
 }

@@ -62,7 +62,7 @@ fn is_sound(event: &Value) -> bool {
 }
 
 /// Each value of a header, whichever way the event has it.
-fn headers<'a>(event: &'a Value, name: &str) -> Vec<&'a str> {
+pub(crate) fn headers<'a>(event: &'a Value, name: &str) -> Vec<&'a str> {
     let all = ["headers", "multiValueHeaders"].into_iter().filter_map(|kind| event[kind].as_object());
     let found = all.flatten().filter(|(key, _)| key.eq_ignore_ascii_case(name));
     let values = found.flat_map(|(_, value)| match value {

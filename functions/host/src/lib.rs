@@ -4,6 +4,7 @@
 //! answers for minutes or days, and may be frozen between any two invocations.
 
 mod event;
+mod origin;
 
 use std::{convert::Infallible, io, panic::AssertUnwindSafe, process::ExitCode, sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use http::{HeaderName, HeaderValue, Response, header::X_CONTENT_TYPE_OPTIONS};
 use lambda_http::{Adapter, Body, Request, Service};
 use lambda_runtime::{LambdaEvent, service_fn};
 use logging::{Format, Log};
+use origin::Origin;
 use pubsub::{
     api::{self, Api, Code, Problem, Report},
     clock::{self, Clock, millis},
@@ -55,6 +57,8 @@ enum Failure {
     Retention(InvalidSetting),
     #[error(transparent)]
     Limits(#[from] InvalidSetting),
+    #[error("the table can't be made: {0}")]
+    Table(String),
     #[error("the runtime failed: {0}")]
     Runtime(String),
 }
@@ -82,20 +86,28 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
     let retention = retention.map_err(Failure::Retention)?.unwrap_or(limits::RETENTION);
     let limits = Limits::from_environment(lookup)?;
     let mut settings = Settings::from_environment(table, None, lookup).map_err(Failure::Unset)?;
-    if settings.endpoint_url.is_none() {
+    let on_aws = settings.endpoint_url.is_none();
+    if on_aws {
         settings.roots = Roots::Amazon;
     }
+    // For `cargo lambda watch`. A table of AWS is the template's.
+    let makes_table = !on_aws && lookup("LINGER_CREATE_TABLE").is_some_and(|value| value == "true");
     let failed = |error: &dyn ToString| Failure::Runtime(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| failed(&error))?.block_on(async {
         let meter = Arc::new(Meter::default());
-        let store = DynamoDb::new(Client::new(settings, Arc::clone(&meter)), Clock::System, retention);
+        let client = Client::new(settings, Arc::clone(&meter));
+        if makes_table {
+            client.create_table().await.map_err(Failure::Table)?;
+        }
+        let store = DynamoDb::new(client, Clock::System, retention);
         let service = Arc::new(Pubsub::new(Arc::new(store), Clock::System, &limits));
         let host = Arc::new(Host {
             half,
             api: Api::new(service, limits::WAIT_MAX),
             meter,
             log: log.clone(),
+            origin: Origin::parse(&lookup("LINGER_ORIGIN_SECRETS").unwrap_or_default()),
             panics_at: lookup("LINGER_TEST_PANIC"),
         });
         let invoke = service_fn(move |event| invoke(Arc::clone(&host), event));
@@ -108,6 +120,7 @@ struct Host {
     api: Api,
     meter: Arc<Meter>,
     log: Log,
+    origin: Origin,
     /// A query that makes it panic, from `LINGER_TEST_PANIC`: to see, in the very binary that is deployed, what that does
     /// to others.
     panics_at: Option<String>,
@@ -118,9 +131,14 @@ async fn invoke(host: Arc<Host>, event: LambdaEvent<Value>) -> Result<Value, lam
     let begun = clock::now();
     let LambdaEvent { payload, context } = event;
     let (id, deadline) = (context.request_id.clone(), deadline(context.deadline));
+    let admitted = host.origin.admits(&payload);
     let (request, sound) = event::request(payload)?;
     let answer = service_fn(async |request: Request| {
-        let response = if sound { host.answer(request, deadline).await } else { api::refuse(host.unsound()) };
+        let response = match (admitted, sound) {
+            (false, _) => api::refuse(Problem::new(Code::WrongHost, "this is not the address of the API")),
+            (true, false) => api::refuse(host.unsound()),
+            (true, true) => host.answer(request, deadline).await,
+        };
         Ok::<_, Infallible>(host.finish(response, &id, begun))
     });
     let answered = Adapter::from(answer).call(LambdaEvent::new(request, context)).await?;

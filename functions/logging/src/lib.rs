@@ -17,11 +17,8 @@ use lines::Lines;
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people: with colours, or without.
-    Text {
-        /// Whether a terminal reads them.
-        colours: bool,
-    },
+    /// For people.
+    Text,
     /// One JSON object a line.
     Json,
     /// Not at all.
@@ -46,8 +43,12 @@ impl Log {
         // Its own errors would be printed.
         let builder = builder.log_internal_errors(false);
         match format {
-            Format::Text { colours } => builder.with_ansi(colours).compact().init(),
-            Format::Json => builder.with_ansi(false).json().flatten_event(true).init(),
+            Format::Text => builder.compact().init(),
+            // The runtime's own spans would be two thirds of each line.
+            Format::Json => {
+                let json = builder.json().flatten_event(true);
+                json.with_current_span(false).with_span_list(false).init();
+            }
             Format::Off => {}
         }
         panic::set_hook(Box::new(|panic| {

@@ -26,7 +26,7 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 pub const BODY_DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
 /// What a body may have before it counts against [`BODIES_BYTES_MAX`]. So small publishes are taken however many large
-/// ones are under way: a connection with such a body takes 64 KB, so 20,000 are 1.3 GB, and each is given up after 10 s.
+/// ones are under way: a connection with such a body takes 51 KB, so 20,000 are 1.0 GB, and each is given up after 10 s.
 pub const BODY_UNCOUNTED_BYTES: usize = 16 * 1024;
 
 /// All larger bodies under way in one process, in bytes: 256 of the largest. Beyond that a body is refused.
@@ -88,11 +88,11 @@ pub struct Limits {
     /// Idempotency keys of the memory store; beyond that the oldest messages of the channels with the most keys go. At
     /// most 64 bytes and a message each.
     pub keys_max: usize,
-    /// Polls held at once; beyond that a poll is refused before anything is read for it. One takes about 30 KB with
-    /// its connection, as tests/load/memory.mjs measures: 600 MB.
+    /// Polls held at once; beyond that a poll is refused before anything is read for it. One takes 22 KB with its
+    /// connection and a follower, as tests/load/memory.mjs measures: 440 MB.
     pub holds_max: usize,
     /// Channels that all held polls wait on, each counted for each poll; beyond that a poll is refused in the same way.
-    /// Five for each hold. Each beyond a poll's first takes about 1 KB: 80 MB.
+    /// Five for each hold. Each beyond a poll's first takes 0.5 KB, as tests/load/memory.mjs measures: 40 MB.
     pub places_max: usize,
     /// Channels followed at once; beyond that polls of further channels are refused. One is a task of about 2 KB. Over a
     /// table, one reads five times a second.

@@ -284,6 +284,19 @@ mod tests {
     }
 
     #[test]
+    fn no_character_is_written_longer_than_json_needs() {
+        // What is sent out is what a stranger can make the most expensive.
+        for c in '\0'..=char::MAX {
+            let least = match c {
+                '"' | '\\' | '\u{8}' | '\t' | '\n' | '\u{C}' | '\r' => 2,
+                '\0'..'\u{20}' => 6,
+                c => c.len_utf8(),
+            };
+            assert_eq!(serde_json::to_string(&Text(c.to_string().into())).unwrap().len(), 2 + least, "{c:?}");
+        }
+    }
+
+    #[test]
     fn a_text_has_1_to_32768_bytes() {
         assert_eq!(Text::parse(String::new()), Err(InvalidText::Missing));
         assert!(Text::parse("é".repeat(16_384)).is_ok());

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use pubsub::cursor::Cursor;
 
-use super::{Acknowledged, Chain, History, Poll, Publish, Rules, place};
+use super::{Acknowledged, Begin, Chain, History, Poll, Publish, Rules, place};
 
 /// No poll is answered empty while a message that was acknowledged before it began is to come: not at all, if all that
 /// stands below that message was decided; else not for longer than it takes to decide it.
@@ -17,6 +17,8 @@ pub(super) fn published_is_there(
 ) {
     let mut stands = chain.start.cursor();
     for poll in &chain.polls {
+        // Who begins at the end was not promised what had been acknowledged before, and may stand below it.
+        let promised = stands.is_some() || chain.start != Begin::Latest;
         let stood = stands.replace(poll.cursor).unwrap_or(poll.cursor);
         // What could not be read while another channel answered says nothing.
         let unread = poll.aside && (!poll.trouble.is_zero() || !history.unreadable.is_empty());
@@ -33,7 +35,7 @@ pub(super) fn published_is_there(
             Some(_) if poll.aside => left_out(publish, poll, rules),
             Some(written) => {
                 let at_once = publish.ended < poll.begun && decided(written, stood, poll, *place);
-                at_once || waited_too_long(publish, poll, rules)
+                at_once || (promised && waited_too_long(publish, poll, rules))
             }
         });
         if let Some((place, _)) = late {

@@ -34,6 +34,18 @@ async fn dynamodb_refuses_a_clock_that_is_off_and_nothing_comes_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn publishers_with_all_clocks_that_dynamodb_takes_have_one_order() {
+    let world = world();
+    let mut said = vec![];
+    for off_min in [14_i64, -14, 0, 14, -14] {
+        let clock = Clock::starting_at(world.clock.unix_ms().checked_add_signed(off_min * 60_000).unwrap());
+        said.push(said.len().to_string());
+        world.process_with(clock, 24 * HOUR).say(&said[said.len() - 1]).await;
+    }
+    assert_eq!(texts(&world.process(24 * HOUR).read(Start::Earliest).await), said);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_publisher_that_was_frozen_does_not_acknowledge() {
     for (asleep, key) in [(6 * SECOND, None), (26 * HOUR, None), (26 * HOUR, Some("k")), (300 * HOUR, Some("k"))] {
         for ms in [5, 15, 25, 45, 60] {

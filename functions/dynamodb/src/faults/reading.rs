@@ -205,3 +205,70 @@ async fn a_filler_that_looks_old_does_not_hide_what_is_under_way_below_it() {
         assert_eq!(reader.read(start).await.cursor().offset(), under_way - 1, "{start:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_asks_often_after_news_and_below_a_hole_and_seldom_otherwise() {
+    let world = world();
+    let (follower, writer) = (world.process(24 * HOUR), world.process(24 * HOUR));
+    let (first, channel) = (writer.say("first").await, Channel::default());
+    let mut tail = follower.store.tail(&channel, first);
+    let mut queries = async |span: Duration| {
+        world.requests("query");
+        let until = clock::now() + span;
+        while clock::now() < until {
+            tail.next().await.unwrap();
+        }
+        world.requests("query")
+    };
+    let (often, seldom) = (11..=20, 3..=6);
+    assert!(often.contains(&queries(SECOND).await), "when it begins");
+    queries(2 * SECOND).await;
+    assert!(seldom.contains(&queries(SECOND).await), "on an idle channel");
+    writer.say("news").await;
+    queries(SECOND / 4).await;
+    assert!(often.contains(&queries(SECOND).await), "after news");
+    queries(3 * SECOND).await;
+    // The message above the hole is no news before the hole is decided.
+    writer.die().await;
+    writer.say("above").await;
+    queries(SECOND / 4).await;
+    world.requests("put filler");
+    assert!((4..=10).contains(&queries(SECOND * 2 / 5).await), "below a hole");
+    assert_eq!(world.requests("put filler"), 0, "its writer is given its time");
+    queries(SECOND / 2).await;
+    assert_eq!(world.requests("put filler"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_finds_news_is_one_query() {
+    let world = world();
+    let process = world.process(24 * HOUR);
+    let (first, last) = (process.say("first").await, process.say("last").await);
+    sleep(SECOND).await;
+    for (start, heads, queries) in
+        [(Start::After(first), 0, 1), (Start::After(last), 1, 1), (Start::After(Cursor::ORIGIN), 1, 1)]
+    {
+        for kind in ["query", "head"] {
+            world.requests(kind);
+        }
+        process.read(start).await;
+        assert_eq!((world.requests("head"), world.requests("query")), (heads, queries), "{start:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_read_is_an_error_for_whoever_stands_below_it() {
+    let world = world();
+    let process = world.process(24 * HOUR);
+    let first = process.say("first").await;
+    let offset = process.die().await;
+    let log = LogName::new(&Channel::default(), first.epoch());
+    world.table.put_slot_now(&log, offset, &Slot::Unknown { time: world.clock.unix_ms() }, u64::MAX);
+    let last = process.say("last").await;
+    let read = async |start| Store::read(&*process.store, &Channel::default(), start, Limit::MAX).await;
+    assert_eq!(read(Start::After(first)).await.unwrap_err(), StoreError::Corrupt);
+    assert_eq!(process.store.tail(&Channel::default(), first).next().await.unwrap_err(), StoreError::Corrupt);
+    assert_eq!(read(Start::Before(last)).await.unwrap_err(), StoreError::Corrupt);
+    assert_eq!(texts(&read(Start::Earliest).await.unwrap()), ["first"]);
+    assert_eq!(texts(&read(Start::After(Cursor::new(first.epoch(), offset))).await.unwrap()), ["last"]);
+}

@@ -67,8 +67,10 @@ fn media_type(headers: &HeaderMap, takes: Takes) -> Result<MediaType, Problem> {
     }
     .ok_or_else(|| {
         let allowed = match takes {
-            Takes::Form => "application/x-www-form-urlencoded, in UTF-8, is understood",
-            Takes::FormAndJson => "application/x-www-form-urlencoded and application/json, in UTF-8, are understood",
+            Takes::Form => "the body must be a form: application/x-www-form-urlencoded, in UTF-8",
+            Takes::FormAndJson => {
+                "the body must be a form or JSON: application/x-www-form-urlencoded or application/json, in UTF-8"
+            }
         };
         Problem::new(Code::UnsupportedMediaType, allowed)
     })

@@ -119,8 +119,8 @@ fn positions(list: &str) -> Result<Vec<(Channel, Option<Start>)>, Problem> {
     for item in list.split(',') {
         let (name, position) = item.split_once(':').map_or((item, None), |(name, position)| (name, Some(position)));
         let channel = Channel::parse(name).map_err(|error| {
-            let detail = "channels is a list such as news,ops or news:latest,ops:1763942400123-42";
-            invalid(format!("{detail}; {error}"))
+            let detail = "channels is a list such as news,ops:latest, with commas and no spaces";
+            invalid(format!("{name:?} is no channel: {error}; {detail}"))
         })?;
         let position = position.map(start).transpose();
         let position = position.map_err(|detail| invalid(format!("the position of {name} {detail}")))?;
@@ -128,7 +128,7 @@ fn positions(list: &str) -> Result<Vec<(Channel, Option<Start>)>, Problem> {
             return Err(fields::repeated(name));
         }
         if channels.len() == POLL_CHANNELS_MAX {
-            return Err(invalid(format!("one poll can have {POLL_CHANNELS_MAX} channels")));
+            return Err(invalid(format!("one poll can have {POLL_CHANNELS_MAX} channels at most")));
         }
         channels.push((channel, position));
     }

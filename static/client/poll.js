@@ -1,0 +1,315 @@
+// The one poll of a page for all that it follows on a server, and of its browser where tabs can share. It is a loop of
+// turns: look at once, be held, pause, or wait for the tab that leads. What happens ends a turn and changes the next one.
+
+/** @import { Answer, Means, Positions, State } from './types.js' */
+/** @import { Place } from './place.js' */
+/** @import { Subscriber } from './subscriber.js' */
+/** @import { Words } from './tabs.js' */
+
+import { watchPage } from './page.js';
+import { positions } from './place.js';
+import { ask } from './question.js';
+import { LingerError, notLinger } from './request.js';
+import { Tabs } from './tabs.js';
+import { answered, backOff, onAnswer, pause } from './wait.js';
+import { CHANNELS_MAX, Wanted } from './wanted.js';
+
+/** How long to be held, in seconds, also where a server would hold longer. */
+const HOLD_S = 25;
+
+/** How long to be held for some of the channels, when there are too many for one poll. The others wait so long. */
+const TURN_S = 2;
+
+/** So many holds in a row that bring nothing, each within so long: nobody holds, and asking on would be a loop. */
+const QUICK_HOLDS = 5;
+const QUICK_MS = 100;
+
+/** After how long a page that rests looks: the first time, the second, and then each time. */
+const LOOK_AGAIN_MS = [15_000, 30_000, 60_000];
+
+/** @type {Poll[]} */
+const polls = [];
+
+/** The poll that a subscription has a part in. @param {string} base @param {boolean} share @param {Means} means */
+export function pollFor(base, share, { fetch, clock }) {
+  const here = polls.filter((poll) => poll.base === base && poll.share === share);
+  return here.find((poll) => poll.fetch === fetch && poll.clock === clock) ?? new Poll(base, share, fetch, clock);
+}
+
+class Poll {
+  /** @type {Set<Subscriber>} */
+  subscribers = new Set();
+  wanted = new Wanted();
+  asking = false;
+  /** Whether to ask the next time without being held: there may be more. */
+  more = false;
+  /** Whether to look at each place by itself: one of them is refused. */
+  apart = false;
+  failures = 0;
+  /** How often this page has looked while it rests. */
+  looks = 0;
+  /** How many of the latest holds ended at once, with nothing. */
+  quick = 0;
+  /** @type {State} */
+  state = { state: 'connecting' };
+  /** Ends what is being waited for. */
+  stop = new AbortController();
+
+  /** @param {string} base @param {boolean} share @param {Means['fetch']} fetch @param {Means['clock']} clock */
+  constructor(base, share, fetch, clock) {
+    this.base = base;
+    this.share = share;
+    this.fetch = fetch;
+    this.clock = clock;
+    this.tabs = new Tabs(share && `${base}/sub`, this);
+  }
+
+  /** @param {Subscriber} subscriber */
+  add(subscriber) {
+    this.subscribers.add(subscriber);
+    if (this.subscribers.size === 1) this.run();
+    else this.changed(true);
+  }
+
+  /** @param {Subscriber} subscriber */
+  remove(subscriber) {
+    this.subscribers.delete(subscriber);
+    this.changed(true);
+  }
+
+  async run() {
+    polls.push(this);
+    const deaf = onAnswer((by, heard) => by === this.base && !heard && this.answered());
+    this.page = watchPage(this.clock, (change) => this.turned(change));
+    this.tabs.join();
+    // Who subscribes to twenty channels, one after the other, is asked for once.
+    await undefined;
+    while (this.subscribers.size > 0) await this.turn();
+    deaf();
+  }
+
+  /** Those that are waited for. */
+  get active() {
+    return [...this.subscribers].filter(({ stuck }) => !stuck);
+  }
+
+  get places() {
+    return this.active.flatMap(({ places }) => places);
+  }
+
+  get want() {
+    return positions(this.places);
+  }
+
+  get resting() {
+    return (this.page?.resting ?? false) && this.active.every(({ rest }) => rest);
+  }
+
+  get status() {
+    return { state: this.state, idle: this.resting, at: positions(this.wanted.places.values()) };
+  }
+
+  /** A subscriber goes on; maybe the set of places is another. @param {boolean} set */
+  changed(set) {
+    if (this.subscribers.size === 0) {
+      if (polls.includes(this)) polls.splice(polls.indexOf(this), 1);
+      this.page?.dismiss();
+    }
+    if (this.active.length === 0) this.tabs.leave();
+    else if (set && !this.page?.gone) this.tabs.join();
+    if (set) this.tabs.say({ want: this.want });
+    if (set || !this.asking) this.stop.abort();
+  }
+
+  /** Asks now, and has the leader do so. */
+  retry() {
+    this.tabs.say({ up: true });
+    this.lookAgain();
+  }
+
+  lookAgain() {
+    for (const place of this.places) place.looking = true;
+    this.stop.abort();
+  }
+
+  /** The server has answered this page: whoever leads is told, if it does not know. */
+  answered() {
+    if (!this.tabs.leading && this.state.state !== 'live') this.tabs.say({ up: true });
+  }
+
+  /** @param {'shown' | 'resting' | 'woken' | 'gone' | 'back'} change */
+  turned(change) {
+    this.looks = 0;
+    if (change === 'shown') {
+      this.tabs.check();
+      // Whoever comes to look does not want to wait.
+      return answered(this.base, true);
+    }
+    if (change === 'resting') this.tabs.announce();
+    if (change === 'gone') this.tabs.leave();
+    if (change === 'back' && this.active.length > 0) this.tabs.join();
+    if (change !== 'resting') return this.lookAgain();
+    this.stop.abort();
+  }
+
+  /** @param {boolean} leading */
+  leads(leading) {
+    if (!leading) return this.stop.abort();
+    this.wanted = new Wanted();
+    this.call();
+    // Whoever takes over does not know what became of the leader, nor whether there is still a server.
+    if (!this.asking) this.lookAgain();
+  }
+
+  /** Now and then, asks all tabs what they want. */
+  call() {
+    if (this.wanted.call(this.clock.now())) this.tabs.say({ call: true });
+  }
+
+  /** Another tab said something. @param {Words} words */
+  hear({ want, from = '', status, answers, up }) {
+    const { leading } = this.tabs;
+    if (up || answers) answered(this.base, true);
+    if (want && leading) {
+      this.wanted.tabs.set(from, { want });
+      if (this.wanted.update(this.want)) this.stop.abort();
+    }
+    if (answers) {
+      this.failures = 0;
+      this.deal(answers);
+    }
+    if (status && !leading) this.tell(status.state);
+    const apart = status && !leading && this.compare(status.at);
+    if ((answers || apart) && !this.asking) this.stop.abort();
+  }
+
+  /** One poll, wait or pause. */
+  async turn() {
+    this.stop = new AbortController();
+    const { signal } = this.stop;
+    const { active } = this;
+    const { leading } = this.tabs;
+    for (const subscriber of active) subscriber.take();
+    if (this.page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return this.wait();
+    const looking = this.places.filter((place) => place.looking);
+    if (looking.length === 0) this.apart = false;
+    if (looking.length === 0 && !leading) return this.wait();
+    try {
+      if (looking.length > 0) await this.ask(this.together(looking), 0, signal);
+      else await this.hold(signal);
+    } catch (error) {
+      if (!signal.aborted) await this.failed(error, looking);
+    }
+  }
+
+  /** Until it is interrupted, or so long. */
+  wait(ms = 2 ** 31 - 1) {
+    return pause(ms, { clock: this.clock, signal: this.stop.signal });
+  }
+
+  /** Whoever stands elsewhere than the leader looks, once, whether something is there. @param {Positions} at */
+  compare(at) {
+    const apart = this.places.filter(({ channel, cursor, compared }) => {
+      const leader = at.get(channel);
+      return leader && cursor && leader !== cursor && leader !== compared;
+    });
+    for (const place of apart) {
+      place.compared = at.get(place.channel);
+      place.looking = true;
+    }
+    return apart.length > 0;
+  }
+
+  /** Which places one request can ask for: each in a channel of its own, and all begin alike. @param {Place[]} looking */
+  together(looking) {
+    if (this.apart) return looking.slice(0, 1);
+    const last = looking.find((place) => place.last)?.last;
+    const alike = looking.filter((place) => !place.last || place.last === last);
+    return [...new Map(alike.map((place) => [place.channel, place])).values()].slice(0, CHANNELS_MAX);
+  }
+
+  /** Waits for news in all channels that the tabs want. A page that rests looks now and then. @param {AbortSignal} signal */
+  async hold(signal) {
+    if (this.resting && !this.more) {
+      await this.wait(LOOK_AGAIN_MS[Math.min(this.looks, LOOK_AGAIN_MS.length - 1)]);
+      if (signal.aborted) return;
+      this.looks += 1;
+    }
+    this.call();
+    if (this.wanted.update(this.want)) this.tabs.announce();
+    const longest = this.wanted.places.size > CHANNELS_MAX ? TURN_S : HOLD_S;
+    await this.ask(this.wanted.next(), this.resting || this.more ? 0 : longest, signal);
+  }
+
+  /**
+   * Asks for what stands after places, and gives it to all who follow those channels.
+   *
+   * @param {Place[]} places
+   * @param {number} waitS
+   * @param {AbortSignal} signal
+   */
+  async ask(places, waitS, signal) {
+    const begun = this.clock.now();
+    this.asking = true;
+    const { base, fetch, clock } = this;
+    const answers = await ask(base, places, waitS, this.failures > 0, { fetch, clock, signal }).finally(() => {
+      this.asking = false;
+    });
+    if (places.some((place, index) => place.had(answers[index]))) throw notLinger('an older answer', { status: 200 });
+    const news = answers.filter(({ after, cursor, missed }) => missed || cursor !== after);
+    const held = this.clock.now() - begun >= QUICK_MS;
+    this.quick = waitS > 0 && !held && news.length === 0 ? this.quick + 1 : 0;
+    if (this.quick >= QUICK_HOLDS) throw new LingerError('the server does not hold polls');
+    // A look that shows nothing new does not show that polls are held.
+    if (news.length > 0 || (held && waitS > 0)) this.failures = 0;
+    this.more = answers.some(({ messages, missed }) => missed || (this.resting && messages.length > 0));
+    for (const answer of answers) this.wanted.places.get(answer.channel)?.take(answer);
+    if (this.tabs.leading && news.length > 0) this.tabs.say({ answers: news });
+    this.deal(answers);
+    const was = this.state.state;
+    this.state = { state: 'live' };
+    if (was !== 'live') this.tabs.announce();
+  }
+
+  /** @param {Answer[]} answers */
+  deal(answers) {
+    for (const subscriber of this.subscribers) {
+      let missed = false;
+      for (const place of subscriber.places) {
+        const answer = answers.find(({ channel }) => channel === place.channel);
+        place.dealt = answer ?? place.dealt;
+        missed ||= answer?.missed ?? false;
+      }
+      subscriber.tell({ state: missed ? 'missed' : 'live' });
+    }
+  }
+
+  /** Pauses after a failure, or ends whom it is final for. @param {unknown} error @param {Place[]} looking */
+  async failed(error, looking) {
+    const final = !(error instanceof LingerError) || !error.mayPass;
+    if (final && looking.length > 0) {
+      // Whose places they are. If that is not known, each is asked for by itself.
+      const asked = this.together(looking);
+      const refused = this.active.filter(({ places }) => places.some((place) => asked.includes(place)));
+      if (refused.length === 1) refused[0].fail(/** @type {Error} */ (error));
+      this.apart = true;
+      return;
+    }
+    const { retryAfter, status, type, code, message: reason } = /** @type {LingerError} */ (error);
+    const { ms, early } = backOff(this.failures, retryAfter);
+    this.failures += 1;
+    this.quick = 0;
+    for (const place of this.places) place.looking = true;
+    const foreign = code === 'not_linger' ? { status, type } : {};
+    const offline = globalThis.navigator?.onLine === false && status === 0;
+    this.tell(offline ? { state: 'offline' } : { state: 'retrying', in: Math.ceil(ms / 1000), reason, ...foreign });
+    await pause(ms, { clock: this.clock, signal: this.stop.signal, base: this.base, early });
+  }
+
+  /** @param {State} state */
+  tell(state) {
+    this.state = state;
+    for (const subscriber of this.subscribers) subscriber.tell(state);
+    this.tabs.announce();
+  }
+}

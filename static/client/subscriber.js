@@ -1,0 +1,155 @@
+// What one call of `subscribe` follows: a set of places, and the batches that its caller is given, one after the other.
+
+/** @import { Answer, Batch, Follow, Means, State, Subscription, Where } from './types.js' */
+
+import { server } from './options.js';
+import { Place } from './place.js';
+import { pollFor } from './poll.js';
+import { uncaught } from './request.js';
+import { means } from './wait.js';
+
+/** A caller that takes longer over a batch, maybe for ever, is not waited for: others want theirs. */
+const BUSY_MS = 250;
+
+/** @param {Where & Follow} options @returns {Subscription} */
+export function follow(options) {
+  const subscriber = new Subscriber(options);
+  const batches = subscriber.batches();
+  const end = batches.return.bind(batches);
+  subscriber.subscription = Object.assign(batches, {
+    retry: () => subscriber.poll?.retry(),
+    return(/** @type {any} */ value) {
+      // Or the generator would first wait for its next batch.
+      subscriber.end();
+      return end(value);
+    },
+  });
+  return subscriber.subscription;
+}
+
+export class Subscriber {
+  ended = false;
+  /** Whether the caller has batches that it is not through with. */
+  busy = false;
+  /** Whether it takes so long that it is not waited for. */
+  stuck = false;
+  /** Batches that the caller has not had yet. @type {Batch[]} */
+  queue = [];
+  /** Goes on, when the caller waits. @type {(() => void) | undefined} */
+  wake;
+  /** Why it has ended, when the server refuses it. @type {Error | undefined} */
+  error;
+  /** @type {ReturnType<typeof pollFor> | undefined} */
+  poll;
+  /** The state that it was told last, as text. */
+  told = '';
+  /** What the caller has of it. @type {Subscription | undefined} */
+  subscription;
+
+  /** @param {Where & Follow} options */
+  constructor({ base, channel = 'lobby', channels, cursor, last, share = true, rest = true, ...given }) {
+    this.means = means(given);
+    this.base = server(base);
+    this.share = share;
+    this.rest = rest;
+    const begin = channels ?? { [channel]: cursor };
+    const list = Array.isArray(begin) ? begin.map((name) => [name]) : Object.entries(begin);
+    this.places = list.map(([name, position]) => new Place(name, position, last));
+  }
+
+  async *batches() {
+    const { signal } = this.means;
+    const abort = () => this.end();
+    signal?.addEventListener('abort', abort);
+    try {
+      if (this.ended || signal?.aborted) return;
+      this.tell({ state: 'connecting' });
+      this.poll = pollFor(this.base, this.share, this.means);
+      this.poll.add(this);
+      while (!this.ended) {
+        const batch = this.queue.shift();
+        if (batch) yield batch;
+        else await this.free();
+      }
+      if (this.error) throw this.error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      this.end();
+    }
+  }
+
+  /** Until there is a batch, or the end. */
+  free() {
+    this.means.clock.clearTimeout(this.timer);
+    const { stuck } = this;
+    this.busy = this.stuck = false;
+    if (stuck) for (const place of this.places) place.looking = true;
+    this.poll?.changed(stuck);
+    return new Promise((/** @type {(value?: any) => void} */ resolve) => {
+      this.wake = resolve;
+      if (this.ended) resolve();
+    });
+  }
+
+  /**
+   * What is new at a place, for the caller: if there is something in it, or it is the first.
+   *
+   * @param {Place} place
+   * @param {Answer} answer
+   */
+  pass(place, { messages, cursor, missed }) {
+    const first = !place.begun;
+    place.begun = true;
+    if (!first && !missed && messages.length === 0) return;
+    this.queue.push({ channel: place.channel, messages, cursor, missed });
+    if (this.busy) return;
+    this.busy = true;
+    this.timer = this.means.clock.setTimeout(() => {
+      this.stuck = true;
+      this.poll?.changed(true);
+    }, BUSY_MS);
+    this.wake?.();
+  }
+
+  /** Takes what was answered. A place that it does not fit must look for itself. */
+  take() {
+    if (this.busy) return;
+    for (const place of this.places) {
+      const { dealt } = place;
+      place.dealt = undefined;
+      if (!dealt) continue;
+      const rest = place.take(dealt);
+      // What brings nothing says nothing to whoever stands elsewhere.
+      const elsewhere = dealt.cursor !== place.cursor && (dealt.messages.length > 0 || dealt.missed);
+      place.looking = !rest && (place.looking || elsewhere);
+      if (rest) this.pass(place, rest);
+    }
+  }
+
+  /** @param {State} state */
+  tell(state) {
+    const words = JSON.stringify(state);
+    if (words === this.told || this.ended) return;
+    this.told = words;
+    try {
+      this.subscription?.onState?.(state);
+    } catch (error) {
+      uncaught(error);
+    }
+  }
+
+  /** The server says that such a request never succeeds. @param {Error} error */
+  fail(error) {
+    this.tell({ state: 'stopped', reason: error.message });
+    this.error = error;
+    this.end();
+  }
+
+  end() {
+    if (this.ended) return;
+    this.ended = true;
+    this.means.clock.clearTimeout(this.timer);
+    this.poll?.remove(this);
+    this.wake?.();
+  }
+}
