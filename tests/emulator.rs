@@ -25,15 +25,20 @@ pub(crate) static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
     if let Some(binary) = env::var_os("LINGER_BINARY") {
         return ROOT.join(binary);
     }
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // With the functions' features what both need is compiled once, also for `cargo lambda watch`.
     let features: &[&str] = if cfg!(feature = "dynamodb") { &["--features", "local/dynamodb,lambda"] } else { &[] };
-    let build = ["build", "--quiet", "--bin", "linger"].iter().chain(features);
-    let built = Command::new(cargo).args(build).current_dir(&*ROOT).status();
-    assert!(built.is_ok_and(|status| status.success()), "cargo build --bin linger failed");
-    let tests = env::current_exe().expect("a test knows its own path");
-    tests.ancestors().nth(2).expect("it is in target/debug/deps").join("linger")
+    build(features, "linger")
 });
+
+/// Builds a binary of the project, and returns where it is.
+pub(crate) fn build(arguments: &[&str], name: &str) -> PathBuf {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--bin", name]).args(arguments).current_dir(&*ROOT);
+    assert!(build.status().is_ok_and(|status| status.success()), "cargo build --bin {name} failed");
+    let tests = env::current_exe().expect("a test knows its own path");
+    tests.ancestors().nth(2).expect("it is in target/debug/deps").join(name)
+}
 
 /// A running emulator, killed when it is dropped.
 pub(crate) struct Emulator {

@@ -26,6 +26,7 @@ mod garbage;
 mod hold;
 mod host;
 mod hostile;
+mod load;
 mod log;
 #[cfg(feature = "dynamodb")]
 mod outage;

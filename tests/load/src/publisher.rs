@@ -1,0 +1,50 @@
+//! One who publishes, one message at a time.
+
+use std::time::Duration;
+
+use crate::{Outcome, clock, http::Response, sent::Sent, talk::Talk, tally::Published, wire::Wire};
+
+/// One who publishes on a connection of its own.
+pub(crate) struct Publisher {
+    /// Among the publishers.
+    number: usize,
+    connection: usize,
+    /// The length of a text.
+    bytes: usize,
+    pub(crate) published: Published,
+    /// When the message was sent that has no answer yet.
+    asked: Option<Duration>,
+}
+
+impl Publisher {
+    pub(crate) fn new(number: usize, connection: usize, bytes: usize) -> Self {
+        Self { number, connection, bytes, published: Published::default(), asked: None }
+    }
+
+    /// Whether its last message has no answer yet.
+    pub(crate) fn waits(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Publishes its next message.
+    pub(crate) fn publish(&mut self, talk: &Talk, wire: &mut Wire) -> Outcome<()> {
+        let sent = Sent { publisher: self.number, sequence: self.published.next, at: clock::now() };
+        self.published.next += 1;
+        self.asked = Some(sent.at);
+        wire.send(self.connection, &talk.publish(&sent.text(self.bytes)))
+    }
+
+    /// Takes the answer, and returns how long it took, if it says that the message is published.
+    pub(crate) fn answered(&mut self, response: &Response<'_>, now: Duration) -> Outcome<Option<Duration>> {
+        let asked = self.asked.take().ok_or("there was an answer, and no request")?;
+        if (200..300).contains(&response.status) {
+            return Ok(Some(now.saturating_sub(asked)));
+        }
+        // The last one is `next - 1`. What is not for this server at all will not be better a moment later.
+        if response.status != 429 && response.status < 500 {
+            return Err(crate::talk::refusal("a publish", response));
+        }
+        self.published.refused.insert(self.published.next - 1);
+        Ok(None)
+    }
+}
