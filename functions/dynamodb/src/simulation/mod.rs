@@ -19,6 +19,7 @@ mod random;
 )]
 mod rate;
 mod scenario;
+mod story;
 pub(crate) mod table;
 
 use std::{

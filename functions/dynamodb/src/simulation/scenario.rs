@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -17,7 +16,7 @@ use pubsub::{
     service::{Place, Wanted},
     store::Start,
 };
-use tests::checker::{Chain, Glimpse, History, Poll, Publish, Rules, check};
+use tests::checker::{Chain, History, Rules, check};
 use tokio::{runtime, task::JoinSet, time::sleep};
 
 use super::{
@@ -25,6 +24,7 @@ use super::{
     line::Faults,
     process::{Process, Running},
     random::Random,
+    story::story,
     table::SimulatedTable,
 };
 use crate::{
@@ -59,26 +59,6 @@ impl Outcome {
         let tell = |(channel, history): (&&str, &History)| format!("\n{channel}\n{}", story(history));
         CHANNELS.iter().zip(&self.histories).map(tell).collect()
     }
-}
-
-fn story(history: &History) -> String {
-    let mut story = String::new();
-    for Publish { text, key, begun, ended, id, .. } in &history.publishes {
-        let _ = writeln!(story, "{begun:?} – {ended:?} publish {text} {key:?} → {id:?}");
-    }
-    for (number, chain) in history.chains.iter().enumerate() {
-        let _ = writeln!(story, "subscriber {number} from {:?}", chain.start);
-        for Poll { begun, ended, messages, cursor, missed, aside, .. } in &chain.polls {
-            let aside = if *aside { "aside " } else { "" };
-            let _ = writeln!(story, "  {begun:?} – {ended:?} → {aside}{cursor} {missed} {messages:?}");
-        }
-    }
-    for Glimpse { before, limit, poll } in &history.glimpses {
-        let _ = writeln!(story, "{:?} {limit} before {before}: {:?}", poll.begun, poll.messages);
-    }
-    let _ = writeln!(story, "lost {:?} audit {:?}", history.losses, history.audit);
-    let _ = writeln!(story, "written {:?}", history.written);
-    story
 }
 
 /// Runs one seed.
