@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { sites } from './sites.mjs';
-import { pageFor, publish, startBrowser, startEmulator, startOwnBrowser, startProxy, until } from './support.mjs';
+import { pageFor, publish, startBrowser, startEmulator, startOwnBrowser, startProxy, until, within } from './support.mjs';
 
 for (const [name, start] of Object.entries(sites)) {
   describe(`with ${name}`, () => {
@@ -24,8 +24,8 @@ for (const [name, start] of Object.entries(sites)) {
       ({ remove } = page);
     }, { timeout: 300_000 });
     after(async () => {
-      proxy.stop();
-      await Promise.all([browser.close(), site.stop(), front?.stop(), remove?.()]);
+      proxy?.stop();
+      await Promise.all([browser?.close(), site?.stop(), front?.stop(), remove?.()]);
     });
 
     let count = 0;
@@ -42,7 +42,7 @@ for (const [name, start] of Object.entries(sites)) {
       // A page of the same origin that follows nothing by itself.
       await tab.goto(`${front?.base ?? proxy.base}/config.js`);
       const channels = numbers.map((number) => `set-${count}-${number}`);
-      await tab.evaluate(async (channels) => {
+      const begin = tab.evaluate(async (channels) => {
         const { publish, subscribe } = await import('./client.js');
         const { base } = await import('./config.js');
         globalThis.said = [];
@@ -63,6 +63,7 @@ for (const [name, start] of Object.entries(sites)) {
           for (const channel of channels.slice(3)) subscribe({ base, channel, onMessages: note });
         });
       }, channels);
+      await within(`all of ${channels.length} channels begin`, begin, 60_000);
       tab.channels = channels;
       return tab;
     }

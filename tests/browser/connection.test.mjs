@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { noHold, oneHold, sites, watchPolls } from './sites.mjs';
+import { oneHold, sites, watchPolls } from './sites.mjs';
 import {
   hasState, openChat, pageFor, publish, say, shows, startBrowser, startEmulator, startOwnBrowser, startProxy, until,
 } from './support.mjs';
@@ -96,38 +96,6 @@ for (const [name, start] of Object.entries(sites)) {
         await outside('after');
         await shows(page, 'before', 'meanwhile', 'after');
         await hasState(page, 'live');
-      } finally {
-        await own.close();
-      }
-    });
-
-    test('hidden: it rests after 30 s, looks now and then, and catches up when it is shown', { timeout: 300_000 }, async (t) => {
-      const own = await startOwnBrowser();
-      try {
-        const polls = watchPolls(own.context);
-        const page = await open(own.context);
-        const other = await own.context.newPage();
-        await other.goto('about:blank');
-        await other.bringToFront();
-        assert.equal(await page.evaluate(() => document.visibilityState), 'hidden');
-        await outside('still held');
-        await until('it is in the title', async () => (await page.title()).startsWith('(1) '));
-        await until('it rests', () => noHold(polls), 45_000);
-        const begun = performance.now();
-        polls.ended.length = 0;
-        await outside('seen at a look');
-        await until('it has looked', async () => (await page.title()).startsWith('(2) '), 40_000);
-        await new Promise((resolve) => setTimeout(resolve, 60_000));
-        const share = polls.ended.reduce((sum, ms) => sum + ms, 0) / (performance.now() - begun);
-        t.diagnostic(`hidden, ${polls.ended.length} looks in ${Math.round(performance.now() - begun)} ms, ${(share * 100).toFixed(2)} % of the time`);
-        assert.ok(polls.ended.length >= 2 && polls.ended.length <= 6, `${polls.ended.length} polls`);
-        assert.ok(share <= 1 / 20, `a share of ${share}`);
-        await outside('seen when shown');
-        const shown = performance.now();
-        await page.bringToFront();
-        await shows(page, 'still held', 'seen at a look', 'seen when shown');
-        assert.ok(performance.now() - shown < 2000);
-        await oneHold(polls);
       } finally {
         await own.close();
       }

@@ -21,7 +21,9 @@ async function emulatorSite([port] = []) {
 async function functionsSite(ports) {
   const [page, api] = ports ?? [await freePort(), await freePort()];
   const env = { ...process.env, PAGE_PORT: page, API_PORT: api };
-  const watch = spawn(`${root}/functions/watch`, { env, detached: true, stdio: ['ignore', 'pipe', 'inherit'] });
+  const watch = spawn(`${root}/functions/watch`, { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  // Not our own stderr: whoever reads that would wait for a watch that outlives its test.
+  watch.stderr.pipe(process.stderr, { end: false });
   const ended = once(watch, 'exit');
   const said = [];
   createInterface(watch.stdout).on('line', (line) => said.push(line));

@@ -187,8 +187,17 @@ export async function texts(base, channel = 'lobby') {
 /** Waits until this is so. */
 export async function until(what, isSo, limit = 15_000) {
   const begun = performance.now();
-  while (!(await isSo())) {
+  while (!(await within(what, isSo(), limit))) {
     assert.ok(performance.now() - begun < limit, `not within ${limit} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+}
+
+/** What is promised, if it comes in time. What is asked of a page may never be answered. */
+export async function within(what, promised, limit) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not within ${limit} ms: ${what}`)), limit);
+  });
+  return Promise.race([promised, late]).finally(() => clearTimeout(timer));
 }

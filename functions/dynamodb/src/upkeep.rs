@@ -32,13 +32,19 @@ impl Client {
             .await;
         match created {
             Ok(_) => {}
-            Err(error) if error.code() == Some("ResourceInUseException") => return Ok(()),
+            // Perhaps by a request of ours whose answer was lost, and then it lacks what follows.
+            Err(error) if error.code() == Some("ResourceInUseException") => {}
             Err(error) => return Err(said(&error)),
         }
         let expiry = self.sdk.update_time_to_live().table_name(&self.table);
         let specification = TimeToLiveSpecification::builder().attribute_name("expires").enabled(true);
         let expiry = expiry.time_to_live_specification(specification.build().map_err(invalid)?);
-        expiry.send().await.map(drop).map_err(|error| said(&error))
+        match expiry.send().await {
+            Ok(_) => Ok(()),
+            // It is enabled already.
+            Err(error) if error.code() == Some("ValidationException") => Ok(()),
+            Err(error) => Err(said(&error)),
+        }
     }
 
     /// Makes every channel's log begin anew, by deleting all heads: for a table that was restored from a backup, or is

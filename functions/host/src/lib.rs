@@ -24,7 +24,10 @@ use pubsub::{
     service::Service as Pubsub,
 };
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    spawn,
+    time::{Instant, sleep, timeout},
+};
 
 /// An answer must be on its way so long before the invocation's deadline.
 const DEADLINE_MARGIN_MS: u64 = 500;
@@ -35,6 +38,10 @@ const DEADLINE_MAX_MS: u64 = 15 * 60 * 1000;
 /// An answer waits for its log line no longer than this, and a line is written within microseconds.
 const LINES_WAIT_MAX: Duration = Duration::from_millis(10);
 const LINES_LOOK: Duration = Duration::from_millis(1);
+
+/// The first request waits so long for a table that is being made; later it is told that the store is away.
+const TABLE_WAIT_MAX: Duration = Duration::from_secs(5);
+const TABLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// A function that can't run has this long to say why.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
@@ -57,8 +64,6 @@ enum Failure {
     Retention(InvalidSetting),
     #[error(transparent)]
     Limits(#[from] InvalidSetting),
-    #[error("the table can't be made: {0}")]
-    Table(String),
     #[error("the runtime failed: {0}")]
     Runtime(String),
 }
@@ -98,7 +103,7 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
         let meter = Arc::new(Meter::default());
         let client = Client::new(settings, Arc::clone(&meter));
         if makes_table {
-            client.create_table().await.map_err(Failure::Table)?;
+            let _ = timeout(TABLE_WAIT_MAX, spawn(make_table(client.clone()))).await;
         }
         let store = DynamoDb::new(client, Clock::System, retention);
         let service = Arc::new(Pubsub::new(Arc::new(store), Clock::System, &limits));
@@ -113,6 +118,15 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
         let invoke = service_fn(move |event| invoke(Arc::clone(&host), event));
         lambda_runtime::run_concurrent(invoke).await.map_err(|error| failed(&error))
     })
+}
+
+/// Makes the table, whenever DynamoDB is there. The function must not end for the lack of it: cargo-lambda starts none a
+/// second time.
+async fn make_table(client: Client) {
+    while let Err(error) = client.create_table().await {
+        tracing::error!(%error, "the table can't be made yet");
+        sleep(TABLE_PAUSE).await;
+    }
 }
 
 struct Host {
