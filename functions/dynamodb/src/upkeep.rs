@@ -41,8 +41,7 @@ impl Client {
         let expiry = expiry.time_to_live_specification(specification.build().map_err(invalid)?);
         match expiry.send().await {
             Ok(_) => Ok(()),
-            // It is enabled already.
-            Err(error) if error.code() == Some("ValidationException") => Ok(()),
+            Err(error) if error.message().is_some_and(|message| message.contains("already enabled")) => Ok(()),
             Err(error) => Err(said(&error)),
         }
     }
