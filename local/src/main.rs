@@ -14,6 +14,7 @@ mod serve;
 mod store;
 mod stream;
 mod unread;
+mod workers;
 
 use std::{
     io::{self, Write},
@@ -93,7 +94,7 @@ fn main() -> ExitCode {
 fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
     let limits = Limits::from_environment(limits::variable)?;
     let page = Page::new(flags.static_dir.clone()).map_err(Failure::Page)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     #[cfg(feature = "dynamodb")]
     if flags.begin_anew {
         let count = runtime.block_on(store::begin_anew(flags))?;
