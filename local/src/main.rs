@@ -26,6 +26,7 @@ use std::{
 
 use logging::Log;
 use pubsub::{
+    access::Access,
     api::Api,
     clock::Clock,
     limits::{self, InvalidSetting, Limits},
@@ -110,7 +111,7 @@ fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
 async fn serve(flags: &Flags, log: &Log, limits: Limits, page: Page) -> Result<(), Failure> {
     let Opened { store, meter, memory } = store::open(flags, limits.clone()).await?;
     let service = Arc::new(Service::new(store, Clock::System, &limits));
-    let api = Api::new(Arc::clone(&service), flags.wait_max);
+    let api = Api::new(Arc::clone(&service), flags.wait_max, Access::open());
     let metrics = Arc::new(Metrics::new(Arc::clone(&service), log.clone(), meter));
     let addresses = Arc::new(Addresses::new(flags.allowed()));
     let proxies = Proxies { trusted: flags.trusted_proxies.clone(), header: flags.proxy_header };

@@ -1,5 +1,6 @@
 //! HTTP to values and back, and the only place with status codes. Hosts carry what goes in and comes out here.
 
+mod authorize;
 mod body;
 mod content;
 mod fields;
@@ -15,7 +16,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER},
+    header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::Body;
 use tokio::time::Instant;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 pub use self::problem::{Code, Problem};
 use self::{body::Bodies, publish::Publication, subscribe::Asked};
 use crate::{
+    access::Access,
     channel::Channel,
     clock,
     service::{Place, Service, Wanted},
@@ -34,6 +36,7 @@ pub struct Api {
     service: Arc<Service>,
     /// No poll is held for longer.
     wait_max: Duration,
+    access: Access,
     bodies: Bodies,
 }
 
@@ -70,8 +73,8 @@ pub struct Report {
 impl Api {
     /// The endpoints of a service, which holds a poll for at most `wait_max`.
     #[must_use]
-    pub fn new(service: Arc<Service>, wait_max: Duration) -> Self {
-        Self { service, wait_max, bodies: Bodies::default() }
+    pub fn new(service: Arc<Service>, wait_max: Duration, access: Access) -> Self {
+        Self { service, wait_max, access, bodies: Bodies::default() }
     }
 
     /// `/pub`, which takes `POST`.
@@ -105,9 +108,9 @@ impl Api {
                     return redirect(location);
                 }
                 report.asked = strangers::poll(query);
-                Asked::in_query(query)
+                Asked::in_query(query, request.headers(), &self.access, &mut report)
             }
-            Method::POST => Asked::in_form(request, &self.bodies).await,
+            Method::POST => Asked::in_form(request, &self.bodies, &self.access, &mut report).await,
             Method::OPTIONS => return options(allow),
             _ => Err(Problem::method_not_allowed(allow)),
         };
@@ -123,8 +126,8 @@ impl Api {
         B: Body<Data = Bytes> + Unpin,
     {
         let admission = request.extensions().get().cloned();
-        let (Publication { channel, draft, key }, _counted) = publish::parse(request, &self.bodies).await?;
-        report.channels = vec![channel.clone()];
+        let parsed = publish::parse(request, &self.bodies, &self.access, report).await?;
+        let (Publication { channel, draft, key }, _counted) = parsed;
         report.asked = key.as_ref().and_then(strangers::publication);
         if let Some(Admission(admit)) = admission {
             admit(&channel)?;
@@ -141,7 +144,6 @@ impl Api {
         deadline: Option<Instant>,
         report: &mut Report,
     ) -> Result<Bytes, Problem> {
-        report.channels = asked.channels().cloned().collect();
         let _counted = polls.map(|Polls(admit)| admit(report.channels.len())).transpose()?;
         let until = |wait: Option<Duration>| {
             let wanted = clock::now() + wait.map_or(self.wait_max, |wait| wait.min(self.wait_max));
@@ -197,6 +199,7 @@ fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes
     let retry_after = problem.and_then(Problem::retry_after);
     let allow = problem.and_then(Problem::allow);
     let accept_encoding = problem.and_then(Problem::accept_encoding);
+    let authenticate = problem.and_then(Problem::authenticate);
 
     let mut response = Response::new(answer.unwrap_or_else(|problem| json::problem(&problem)));
     *response.status_mut() = status;
@@ -213,6 +216,9 @@ fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes
     }
     if let Some(encodings) = accept_encoding {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
+    }
+    if let Some(challenge) = authenticate {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if let Some(methods) = allow {
         headers.insert(ALLOW, HeaderValue::from_static(methods));
