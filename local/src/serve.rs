@@ -199,13 +199,12 @@ async fn ended(stopping: &watch::Sender<bool>) {
 /// that is dropped, and frees what it holds.
 async fn answer(
     front: Arc<Front>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     ends: Ends,
     client: Arc<TcpStream>,
 ) -> io::Result<Response> {
     let poll = request.uri().path() == "/sub";
-    request.extensions_mut().insert(ends);
-    let response = front.answer(request.map(Body::new));
+    let response = front.answer(request.map(Body::new), ends);
     let left = async {
         if !poll {
             std::future::pending::<()>().await;

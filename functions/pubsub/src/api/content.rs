@@ -105,7 +105,7 @@ fn read_into<const N: usize>(fields: &mut Fields<N>, media_type: MediaType, body
         MediaType::Form => {
             for pair in form::pairs(body) {
                 let (name, value) = pair.map_err(|error| malformed(&error))?;
-                fields.put(&name, String::from_utf8(value).map_or(Value::NotText, Value::Text));
+                fields.put(&name, String::from_utf8(value.into_owned()).map_or(Value::NotText, Value::Text));
             }
             Ok(())
         }

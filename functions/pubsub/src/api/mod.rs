@@ -40,19 +40,12 @@ pub struct Api {
     bodies: Bodies,
 }
 
-/// What a host asks before a message is published to a channel: an extension of a request, if the host wants to be asked.
-#[derive(Clone)]
-pub struct Admission(pub Arc<Admit>);
+/// What a host asks before a message is published: whether it may go to this channel.
+pub type Admit<'a> = &'a (dyn Fn(&Channel) -> Result<(), Problem> + Sync);
 
-/// Whether a message may go to a channel.
-pub type Admit = dyn Fn(&Channel) -> Result<(), Problem> + Send + Sync;
-
-/// What a host asks before a poll is answered, if the host wants to be asked: an extension of a request.
-#[derive(Clone)]
-pub struct Polls(pub Arc<Poll>);
-
-/// Whether a poll may wait on so many channels. What is given counts until the poll is answered.
-pub type Poll = dyn Fn(usize) -> Result<Counted, Problem> + Send + Sync;
+/// What a host asks before a poll is answered: whether it may wait on so many channels. What is given counts until the poll
+/// is answered.
+pub type Count<'a> = &'a (dyn Fn(usize) -> Result<Option<Counted>, Problem> + Sync);
 
 /// What counts until it is dropped.
 pub type Counted = Box<dyn Any + Send>;
@@ -78,14 +71,14 @@ impl Api {
     }
 
     /// `/pub`, which takes `POST`.
-    pub async fn publish<B>(&self, request: Request<B>) -> Response<Bytes>
+    pub async fn publish<B>(&self, request: Request<B>, admit: Admit<'_>) -> Response<Bytes>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let allow = "POST, OPTIONS";
         let mut report = Report::default();
         let answer = match *request.method() {
-            Method::POST => self.try_publish(request, &mut report).await,
+            Method::POST => self.try_publish(request, admit, &mut report).await,
             Method::OPTIONS => return options(allow),
             _ => Err(Problem::method_not_allowed(allow)),
         };
@@ -94,13 +87,17 @@ impl Api {
 
     /// `/sub`, which takes `GET`, and `POST` with the same parameters as a form. No poll is held beyond `deadline`, if the
     /// host has one.
-    pub async fn subscribe<B>(&self, request: Request<B>, deadline: Option<Instant>) -> Response<Bytes>
+    pub async fn subscribe<B>(
+        &self,
+        request: Request<B>,
+        deadline: Option<Instant>,
+        count: Count<'_>,
+    ) -> Response<Bytes>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let allow = "GET, POST, OPTIONS";
         let mut report = Report::default();
-        let polls = request.extensions().get().cloned();
         let asked = match *request.method() {
             Method::GET => {
                 let query = request.uri().query().unwrap_or_default();
@@ -115,23 +112,20 @@ impl Api {
             _ => Err(Problem::method_not_allowed(allow)),
         };
         let answer = match asked {
-            Ok(asked) => self.poll(asked, polls, deadline, &mut report).await,
+            Ok(asked) => self.poll(asked, deadline, count, &mut report).await,
             Err(problem) => Err(problem),
         };
         respond(answer, report)
     }
 
-    async fn try_publish<B>(&self, request: Request<B>, report: &mut Report) -> Result<Bytes, Problem>
+    async fn try_publish<B>(&self, request: Request<B>, admit: Admit<'_>, report: &mut Report) -> Result<Bytes, Problem>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let admission = request.extensions().get().cloned();
         let parsed = publish::parse(request, &self.bodies, &self.access, report).await?;
         let (Publication { channel, draft, key }, _counted) = parsed;
         report.asked = key.as_ref().and_then(strangers::publication);
-        if let Some(Admission(admit)) = admission {
-            admit(&channel)?;
-        }
+        admit(&channel)?;
         let appended = self.service.publish(&channel, draft, key).await?;
         report.messages = usize::from(!appended.repeated);
         Ok(json::sent(appended.id, &channel))
@@ -140,11 +134,11 @@ impl Api {
     async fn poll(
         &self,
         asked: Asked,
-        polls: Option<Polls>,
         deadline: Option<Instant>,
+        count: Count<'_>,
         report: &mut Report,
     ) -> Result<Bytes, Problem> {
-        let _counted = polls.map(|Polls(admit)| admit(report.channels.len())).transpose()?;
+        let _counted = count(report.channels.len())?;
         let until = |wait: Option<Duration>| {
             let wanted = clock::now() + wait.map_or(self.wait_max, |wait| wait.min(self.wait_max));
             deadline.map_or(wanted, |deadline| deadline.min(wanted))

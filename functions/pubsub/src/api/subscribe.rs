@@ -59,9 +59,9 @@ impl Asked {
         let mut fields = Fields::new(NAMES);
         for pair in form::pairs(query.as_bytes()) {
             let (name, value) = pair.map_err(|error| malformed(&error))?;
-            let name = String::from_utf8(name).map_err(|_| malformed(&"the query is not UTF-8"))?;
-            let value = String::from_utf8(value).map_err(|_| malformed(&"the query is not UTF-8"))?;
-            fields.put(name.as_bytes(), Value::Text(value));
+            let text = |bytes| str::from_utf8(bytes).map_err(|_| malformed(&"the query is not UTF-8"));
+            let (name, value) = (text(&name)?, text(&value)?);
+            fields.put(name.as_bytes(), Value::Text(value.to_owned()));
         }
         if fields.has(authorize::TOKEN) {
             return Err(content::misplaced(authorize::TOKEN));
