@@ -16,6 +16,7 @@ mod serve;
 mod store;
 mod stream;
 mod unread;
+mod workers;
 
 use std::{
     io::{self, Write},
@@ -102,7 +103,7 @@ fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
     }
     let limits = Limits::from_environment(limits::variable)?;
     let page = Page::new(flags.static_dir.clone()).map_err(Failure::Page)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     #[cfg(feature = "dynamodb")]
     if flags.begin_anew {
         let count = runtime.block_on(store::begin_anew(flags))?;
