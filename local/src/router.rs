@@ -11,7 +11,7 @@ use axum::{
 };
 use http::{
     HeaderName, HeaderValue, Method,
-    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
@@ -139,12 +139,13 @@ fn router(page: Page, metrics: &Arc<Metrics>) -> Router {
     files.merge(operations)
 }
 
-/// Lets pages of these origins use the API. Publishing a form needs no preflight; JSON, or a key in the header, does.
+/// Lets pages of these origins use the API. Publishing a form needs no preflight; JSON, or a key or a
+/// token in a header, does.
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
-        .expose_headers([RETRY_AFTER, REQUEST_ID, HeaderName::from_static("linger-for")])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
+        .expose_headers([RETRY_AFTER, REQUEST_ID, WWW_AUTHENTICATE, HeaderName::from_static("linger-for")])
         .max_age(Duration::from_secs(7200))
 }
