@@ -7,14 +7,14 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use pubsub::limits;
 
-use crate::{addresses::Allowed, client::ProxyHeader, names};
+use crate::{addresses::Allowed, client::ProxyHeader, development::Make, names};
 
 /// Publish/subscribe over plain HTTP long polling, on this machine.
 ///
 /// The maxima of the store are set by LINGER_…_MAX variables, which docs/OPERATIONS.md lists. A variable that is empty is
 /// not set.
 #[derive(Debug, Parser)]
-#[command(name = "linger", version)]
+#[command(name = "linger", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Flags {
     /// The name or address to listen on
     #[arg(long, env = "LINGER_HOST", default_value = "127.0.0.1", value_parser = names::listener)]
@@ -98,6 +98,19 @@ pub(crate) struct Flags {
     #[arg(long, env = "LINGER_LIMIT_LOOPBACK")]
     pub(crate) limit_loopback: bool,
 
+    /// The keys that may sign tokens: a file with a JWK set (RFC 7517). With it each request needs a token; without it
+    /// everybody may publish and subscribe. The variable may have the set itself
+    #[arg(long, env = "LINGER_ACCESS_KEYS", hide_env_values = true, value_name = "FILE")]
+    pub(crate) access_keys: Option<String>,
+
+    /// The issuer that tokens must have (iss)
+    #[arg(long, env = "LINGER_ACCESS_ISSUER", value_name = "ISSUER")]
+    pub(crate) access_issuer: Option<String>,
+
+    /// The audience that tokens must be for (aud)
+    #[arg(long, env = "LINGER_ACCESS_AUDIENCE", value_name = "AUDIENCE")]
+    pub(crate) access_audience: Option<String>,
+
     /// Where messages are kept; DynamoDB is in builds with the feature `dynamodb`
     #[arg(long, env = "LINGER_STORE", value_enum, default_value_t = StoreKind::Memory)]
     pub(crate) store: StoreKind,
@@ -122,6 +135,10 @@ pub(crate) struct Flags {
     /// How log lines are written
     #[arg(long, env = "LINGER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub(crate) make: Option<Make>,
 }
 
 /// Where messages are kept.

@@ -9,6 +9,7 @@ use http_body::Body;
 
 use super::{
     Code, Problem,
+    authorize::TOKEN,
     body::{Bodies, Counted},
     fields::{Fields, Value},
     form, json,
@@ -44,11 +45,18 @@ where
     let mut fields = Fields::new(names);
     read_into(&mut fields, media_type, &body)?;
     if let Some(name) = parts.uri.query().and_then(|query| fields.named_in(query)) {
-        let detail =
-            format!("{name} stands in the query; it belongs into the body, and nothing is read from the query");
-        return Err(Problem::new(Code::MisplacedParameter, detail));
+        return Err(misplaced(name));
     }
     Ok((parts.headers, fields.once()?, counted))
+}
+
+/// Something stands in the query, which ends up in logs.
+pub(super) fn misplaced(name: &str) -> Problem {
+    let detail = match name {
+        TOKEN => "token stands in the query, which ends up in logs; send Authorization: Bearer, or a form".to_owned(),
+        name => format!("{name} stands in the query; it belongs into the body, and nothing is read from the query"),
+    };
+    Problem::new(Code::MisplacedParameter, detail)
 }
 
 fn media_type(headers: &HeaderMap, takes: Takes) -> Result<MediaType, Problem> {
@@ -97,7 +105,7 @@ fn read_into<const N: usize>(fields: &mut Fields<N>, media_type: MediaType, body
         MediaType::Form => {
             for pair in form::pairs(body) {
                 let (name, value) = pair.map_err(|error| malformed(&error))?;
-                fields.put(&name, String::from_utf8(value).map_or(Value::NotText, Value::Text));
+                fields.put(&name, String::from_utf8(value.into_owned()).map_or(Value::NotText, Value::Text));
             }
             Ok(())
         }
