@@ -8,6 +8,7 @@
     reason = "a test that can't go on says so, and a measurement says what it measured"
 )]
 
+mod access;
 mod account;
 #[cfg(feature = "dynamodb")]
 mod adversary;
