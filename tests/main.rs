@@ -20,6 +20,7 @@ mod crowd;
 mod deploy;
 mod docs;
 mod emulator;
+mod errors;
 #[cfg(feature = "dynamodb")]
 mod functions;
 mod garbage;

@@ -1,9 +1,10 @@
-//! The emulator: linger on one machine, in one process.
+//! The linger server: linger on one machine, in one process.
 
 mod addresses;
 mod answers;
 mod client;
 mod flags;
+mod health;
 mod hosts;
 mod metrics;
 mod names;
@@ -35,7 +36,7 @@ use crate::{
     addresses::Addresses,
     answers::Answers,
     client::Proxies,
-    flags::Flags,
+    flags::{Command, Flags},
     hosts::Hosts,
     metrics::Metrics,
     page::Page,
@@ -47,13 +48,15 @@ use crate::{
 /// When the process ends, log lines that nobody takes are given up after this.
 const LAST_LINES_MAX: Duration = Duration::from_millis(200);
 
-/// Why the emulator did not start, or stopped.
+/// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
     Setting(#[from] InvalidSetting),
     #[error("there is no page at {0}: --static-dir must be a folder with index.html")]
     Page(io::Error),
+    #[error("not healthy: {0}")]
+    Health(io::Error),
     #[error("can't listen on {address}: {error}")]
     Listen { address: String, error: io::Error },
     #[cfg(not(feature = "dynamodb"))]
@@ -91,6 +94,9 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
+    if let Some(Command::Health) = flags.command {
+        return health::check(&flags.host, flags.port).map_err(Failure::Health);
+    }
     let limits = Limits::from_environment(limits::variable)?;
     let page = Page::new(flags.static_dir.clone()).map_err(Failure::Page)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -3,7 +3,9 @@
 
 /// A `%` without two hexadecimal digits behind it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a '%' must be followed by two hexadecimal digits; '%' itself is written %25")]
+#[error(
+    "a '%' must be followed by two hexadecimal digits; '%' itself is written %25 (curl: --data-urlencode writes it so)"
+)]
 pub(super) struct MalformedEscape;
 
 /// The decoded names and values, in their order.

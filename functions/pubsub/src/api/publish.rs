@@ -17,6 +17,9 @@ use crate::{
 
 const KEY_HEADER: &str = "idempotency-key";
 
+/// `curl -d hi` is what many try first: a form without the field.
+const MESSAGE_BY_CURL: &str = "curl: --data-urlencode 'message=hi'";
+
 /// What is to be published, and where.
 #[derive(Debug)]
 pub(super) struct Publication {
@@ -25,8 +28,8 @@ pub(super) struct Publication {
     pub(super) key: Option<Key>,
 }
 
-/// Reads a request, and gives what its body counts for. Of several faults the first counts: the body as a whole, the
-/// fields in their order.
+/// Reads a request, and gives what its body counts for. Only the first error is reported: of the body as
+/// a whole, then of the fields in their order.
 pub(super) async fn parse<B>(request: Request<B>, bodies: &Bodies) -> Result<(Publication, Counted), Problem>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -45,7 +48,7 @@ fn publication(mut fields: Fields<4>, headers: &HeaderMap) -> Result<Publication
 
     let text = fields.text("message", Code::InvalidMessage)?.unwrap_or_default();
     let text = Text::parse(text).map_err(|error| match error {
-        InvalidText::Missing => Problem::new(Code::MissingMessage, error),
+        InvalidText::Missing => Problem::new(Code::MissingMessage, format!("{error} ({MESSAGE_BY_CURL})")),
         InvalidText::TooLarge(_) => Problem::new(Code::MessageTooLarge, error),
     })?;
 
