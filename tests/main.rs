@@ -21,6 +21,7 @@ mod deploy;
 mod docs;
 mod emulator;
 mod errors;
+mod examples;
 #[cfg(feature = "dynamodb")]
 mod functions;
 mod garbage;
