@@ -13,6 +13,7 @@ use std::{
 use crate::emulator::{Emulator, ROOT};
 use regex::{Captures, Regex};
 use tokio::{
+    io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     time::timeout,
 };
@@ -97,6 +98,24 @@ async fn run_here(document: &str) {
 #[tokio::test]
 async fn the_readme_shows_what_happens() {
     run_here("README.md").await;
+}
+
+#[tokio::test]
+async fn the_loop_of_the_readme_prints_each_message_once() {
+    let emulator = Emulator::start(&[]).await;
+    let readme = fs::read_to_string(ROOT.join("README.md")).unwrap();
+    let mut blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let script = blocks.find(|block| block.contains("while ")).expect("a loop");
+    let mut child = start(&script.replace("localhost:3000", emulator.address()));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for number in 0..3 {
+        let body = format!("message={number}&nick=ann");
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let sent = reqwest::Client::new().post(emulator.url("/pub")).header(form.0, form.1).body(body).send().await;
+        assert!(sent.unwrap().status().is_success());
+        let line = timeout(Duration::from_secs(10), lines.next_line()).await.expect("it prints").unwrap();
+        assert_eq!(line, Some(format!("ann: {number}")));
+    }
 }
 
 #[tokio::test]
