@@ -173,6 +173,31 @@ fn the_code_and_both_documents_name_the_same_codes() {
 }
 
 #[test]
+fn the_files_and_functions_of_the_walk_exist() {
+    let document = fs::read_to_string(ROOT.join("docs/WHY.md")).unwrap();
+    let quoted = Regex::new(r"`([^`]+)`").unwrap();
+    let all = |text: &str| -> Vec<String> { quoted.captures_iter(text).map(|found| found[1].to_owned()).collect() };
+    let mut steps = 0;
+    for row in document.lines().filter(|line| line.starts_with('|')) {
+        let files: Vec<_> = all(row).into_iter().filter(|text| text.contains('/') && !text.contains(' ')).collect();
+        let files: Vec<_> = files.iter().filter(|file| file.contains('.') || file.ends_with('/')).collect();
+        for file in &files {
+            assert!(ROOT.join(file).exists(), "{file}");
+        }
+        let columns: Vec<_> = row.trim_matches('|').split('|').collect();
+        let [_, functions, _] = columns.as_slice() else { continue };
+        let code: String = files.iter().filter_map(|file| fs::read_to_string(ROOT.join(file)).ok()).collect();
+        for function in all(functions) {
+            let name = function.rsplit(['.', ':']).next().unwrap();
+            let defined = Regex::new(&format!(r"(?m)(fn {name}\b|^  (async )?{name}\()")).unwrap();
+            assert!(defined.is_match(&code), "{function} is not in {files:?}");
+            steps += 1;
+        }
+    }
+    assert!(steps > 12, "{steps}");
+}
+
+#[test]
 fn links_lead_somewhere() {
     let link = Regex::new(r"\]\(([^)#:]+)\)").unwrap();
     let docs = fs::read_dir(ROOT.join("docs")).unwrap().map(|entry| entry.unwrap().path());

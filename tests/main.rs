@@ -33,6 +33,7 @@ mod log;
 #[cfg(feature = "dynamodb")]
 mod outage;
 mod process;
+mod proxies;
 #[cfg(feature = "dynamodb")]
 mod proxy;
 #[cfg(feature = "dynamodb")]
