@@ -13,7 +13,7 @@ use crate::{addresses::Allowed, client::ProxyHeader, names};
 ///
 /// LINGER_…_MAX variables set further limits; docs/OPERATIONS.md lists them. A variable that is empty is not set.
 #[derive(Debug, Parser)]
-#[command(name = "linger", version = VERSION)]
+#[command(name = "linger", version = crate::VERSION)]
 pub(crate) struct Flags {
     /// What to do instead of serving
     #[command(subcommand)]
@@ -133,9 +133,6 @@ pub(crate) enum Command {
     /// Ask the server on --host and --port whether it is well; the exit code says so
     Health,
 }
-
-/// The version, and in a release the commit that it was built from.
-const VERSION: &str = env!("LINGER_VERSION");
 
 /// Reads how long polls are held. The documented 25 s are a promise to clients and proxies: `client.js` gives up an answer
 /// after 40 s, and many proxies give up after 30 s.

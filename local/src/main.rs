@@ -45,6 +45,9 @@ use crate::{
     store::Opened,
 };
 
+/// The version, and in a release the commit that it was built from.
+const VERSION: &str = env!("LINGER_VERSION");
+
 /// When the process ends, log lines that nobody takes are given up after this.
 const LAST_LINES_MAX: Duration = Duration::from_millis(200);
 
