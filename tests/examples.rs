@@ -32,7 +32,7 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&said).unwrap());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        Self { child: child, lines, said }
+        Self { child, lines, said }
     }
 
     async fn line(&mut self) -> String {
