@@ -10,7 +10,7 @@ use crate::emulator::ROOT;
 use regex::Regex;
 
 /// The modules of the library, each with those that it may name.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("limits", &[]),
     ("meter", &[]),
     ("clock", &[]),
@@ -24,7 +24,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("share", &["limits", "batch"]),
     ("hold", &["limits", "channel", "cursor", "batch", "store", "follow"]),
     ("service", &["limits", "clock", "channel", "cursor", "message", "batch", "store", "follow", "share", "hold"]),
-    ("api", &["limits", "clock", "channel", "cursor", "message", "batch", "store", "service"]),
+    ("access", &["limits", "clock", "channel", "message"]),
+    ("api", &["limits", "clock", "channel", "cursor", "message", "batch", "store", "service", "access"]),
     ("lib", &[]),
 ];
 

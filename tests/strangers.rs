@@ -219,7 +219,8 @@ async fn slow_readers_of_the_page_take_no_files_from_others() {
         .unwrap();
     let mut line = [0; 256];
     let len = child.stdout.as_mut().unwrap().read(&mut line).await.unwrap();
-    let base = String::from_utf8_lossy(&line[..len]).trim().replace("linger is at ", "");
+    let said = String::from_utf8_lossy(&line[..len]);
+    let base = said.lines().next().unwrap().replace("linger is at ", "");
     let address = base.trim_start_matches("http://");
     let mut readers = Vec::new();
     for _ in 0..180 {

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use http::{HeaderMap, HeaderName, header::FORWARDED};
 use ipnet::IpNet;
 
-/// The ends of a connection: an extension of each of its requests.
+/// The ends of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends {
     pub(crate) client: IpAddr,

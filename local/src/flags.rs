@@ -7,13 +7,13 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use pubsub::limits;
 
-use crate::{addresses::Allowed, client::ProxyHeader, names};
+use crate::{addresses::Allowed, client::ProxyHeader, development::Make, names};
 
 /// The linger server: publish/subscribe over plain HTTP long polling, on this machine.
 ///
 /// LINGER_…_MAX variables set further limits; docs/OPERATIONS.md lists them. A variable that is empty is not set.
 #[derive(Debug, Parser)]
-#[command(name = "linger", version = crate::VERSION)]
+#[command(name = "linger", version = crate::VERSION, args_conflicts_with_subcommands = true)]
 pub(crate) struct Flags {
     /// What to do instead of serving
     #[command(subcommand)]
@@ -101,6 +101,19 @@ pub(crate) struct Flags {
     #[arg(long, env = "LINGER_LIMIT_LOOPBACK")]
     pub(crate) limit_loopback: bool,
 
+    /// The keys that may sign tokens: a file with a JWK set (RFC 7517). With it each request needs a token; without it
+    /// everybody may publish and subscribe. The variable may have the set itself
+    #[arg(long, env = "LINGER_ACCESS_KEYS", hide_env_values = true, value_name = "FILE")]
+    pub(crate) access_keys: Option<String>,
+
+    /// The issuer that tokens must have (iss)
+    #[arg(long, env = "LINGER_ACCESS_ISSUER", value_name = "ISSUER")]
+    pub(crate) access_issuer: Option<String>,
+
+    /// The audience that tokens must be for (aud)
+    #[arg(long, env = "LINGER_ACCESS_AUDIENCE", value_name = "AUDIENCE")]
+    pub(crate) access_audience: Option<String>,
+
     /// Where messages are kept; DynamoDB is in builds with the feature `dynamodb`
     #[arg(long, env = "LINGER_STORE", value_enum, default_value_t = StoreKind::Memory)]
     pub(crate) store: StoreKind,
@@ -132,6 +145,8 @@ pub(crate) struct Flags {
 pub(crate) enum Command {
     /// Ask the server on --host and --port whether it is well; the exit code says so
     Health,
+    #[command(flatten)]
+    Make(Make),
 }
 
 /// Reads how long polls are held. The documented 25 s are a promise to clients and proxies: `client.js` gives up an answer

@@ -5,8 +5,6 @@ use std::net::IpAddr;
 use http::{HeaderMap, Request, Version, header::HOST, uri::Authority};
 use pubsub::api::{Code, Problem};
 
-use crate::client::Ends;
-
 /// The names that this server goes by. On this machine alone it goes by few: a page whose own name is made to lead here
 /// (DNS rebinding) must not read what is said here.
 #[derive(Clone, Debug)]
@@ -18,8 +16,8 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// Refuses what is no request of HTTP/1.1, or is for another host.
-    pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+    /// Refuses what is no request of HTTP/1.1, or is for another host. `own` is the address that it came to.
+    pub(crate) fn check<B>(&self, request: &Request<B>, own: IpAddr) -> Result<(), Problem> {
         if request.uri().path().is_empty() || !request.uri().path().starts_with(['/', '*']) {
             return Err(Problem::new(Code::MalformedRequest, "the target must be a path, and begin with a slash"));
         }
@@ -29,7 +27,6 @@ impl Hosts {
         if !self.loopback && self.allowed.is_empty() {
             return Ok(());
         }
-        let own = request.extensions().get::<Ends>().map(|ends| ends.own);
         match host {
             Some(host) if self.is_own(host.host(), own) => Ok(()),
             None if request.version() < Version::HTTP_11 => Ok(()),
@@ -37,13 +34,13 @@ impl Hosts {
         }
     }
 
-    fn is_own(&self, host: &str, own: Option<IpAddr>) -> bool {
+    fn is_own(&self, host: &str, own: IpAddr) -> bool {
         let name = host.trim_end_matches('.').to_ascii_lowercase();
         let literal = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         if let Ok(address) = literal.map(|address| address.to_canonical()) {
             return address.is_loopback()
                 || address.is_unspecified()
-                || own.is_some_and(|own| own.to_canonical() == address)
+                || own.to_canonical() == address
                 || self.allowed.contains(&name);
         }
         ["localhost", "linger"].contains(&name.as_str())
@@ -81,12 +78,11 @@ mod tests {
     use super::*;
 
     fn check(hosts: &Hosts, target: &str, given: &[&str]) -> Result<(), Code> {
-        let ends = Ends { client: [192, 0, 2, 1].into(), own: [192, 0, 2, 7].into() };
-        let mut request = Request::get(target).extension(ends);
+        let mut request = Request::get(target);
         for host in given {
             request = request.header(HOST, *host);
         }
-        hosts.check(&request.body(()).unwrap()).map_err(|problem| problem.code())
+        hosts.check(&request.body(()).unwrap(), [192, 0, 2, 7].into()).map_err(|problem| problem.code())
     }
 
     #[test]

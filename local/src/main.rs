@@ -1,8 +1,10 @@
 //! The linger server: linger on one machine, in one process.
 
+mod access;
 mod addresses;
 mod answers;
 mod client;
+mod development;
 mod flags;
 mod health;
 mod hosts;
@@ -15,6 +17,7 @@ mod serve;
 mod store;
 mod stream;
 mod unread;
+mod workers;
 
 use std::{
     io::{self, Write},
@@ -75,6 +78,10 @@ enum Failure {
     #[error("not all logs begin anew, do it again: {0}")]
     Anew(String),
     #[error(transparent)]
+    Access(#[from] access::Failure),
+    #[error(transparent)]
+    Make(#[from] development::Failure),
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
@@ -97,12 +104,14 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
-    if let Some(Command::Health) = flags.command {
-        return health::check(&flags.host, flags.port).map_err(Failure::Health);
+    match &flags.command {
+        Some(Command::Health) => return health::check(&flags.host, flags.port).map_err(Failure::Health),
+        Some(Command::Make(make)) => return Ok(make.run()?),
+        None => {}
     }
     let limits = Limits::from_environment(limits::variable)?;
     let page = Page::new(flags.static_dir.clone()).map_err(Failure::Page)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     #[cfg(feature = "dynamodb")]
     if flags.begin_anew {
         let count = runtime.block_on(store::begin_anew(flags))?;
@@ -118,7 +127,9 @@ fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
 async fn serve(flags: &Flags, log: &Log, limits: Limits, page: Page) -> Result<(), Failure> {
     let Opened { store, meter, memory } = store::open(flags, limits.clone()).await?;
     let service = Arc::new(Service::new(store, Clock::System, &limits));
-    let api = Api::new(Arc::clone(&service), flags.wait_max);
+    let access = access::access(flags)?;
+    let open = access.is_open();
+    let api = Api::new(Arc::clone(&service), flags.wait_max, access);
     let metrics = Arc::new(Metrics::new(Arc::clone(&service), log.clone(), meter));
     let addresses = Arc::new(Addresses::new(flags.allowed()));
     let proxies = Proxies { trusted: flags.trusted_proxies.clone(), header: flags.proxy_header };
@@ -131,7 +142,8 @@ async fn serve(flags: &Flags, log: &Log, limits: Limits, page: Page) -> Result<(
     let hosts = Hosts { allowed: flags.allowed_names(loopback), loopback };
     let gate = Gate { hosts, proxies, addresses, memory, answers: Answers::new() };
     let front = Front::new(api, page, gate, metrics, &flags.allowed_origins);
-    say(format!("linger is at http://{address}"));
+    let everybody = if open { "\neverybody may publish and subscribe; --access-keys changes that" } else { "" };
+    say(format!("linger is at http://{address}{everybody}"));
     server.run(front, || service.close()).await?;
     Ok(())
 }

@@ -23,7 +23,7 @@ const PATH_CHARS_MAX: usize = 256;
 
 /// What is said of a request. It is written when it is dropped, since a request also ends when its client goes away.
 pub(crate) struct Line {
-    id: String,
+    id: HeaderValue,
     method: Method,
     path: String,
     begun: Instant,
@@ -55,9 +55,7 @@ impl Line {
         }
         let headers = response.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if let Ok(id) = HeaderValue::try_from(self.id.as_str()) {
-            headers.insert(REQUEST_ID, id);
-        }
+        headers.insert(REQUEST_ID, self.id.clone());
     }
 }
 
@@ -65,7 +63,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         let usage = self.metrics.usage();
         tracing::info!(
-            id = self.id,
+            id = self.id.to_str().unwrap_or_default(),
             method = %self.method,
             path = self.path,
             channel = self.report.channels(),
@@ -89,8 +87,9 @@ fn shown(path: &str) -> &str {
 }
 
 /// Unlike any other of this process, and most likely of any other.
-fn request_id() -> String {
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
+fn request_id() -> HeaderValue {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    format!("{:016x}-{}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed))
+    static PREFIX: LazyLock<String> = LazyLock::new(|| format!("{:016x}-", RandomState::new().hash_one(())));
+    let id = format!("{}{}", *PREFIX, NEXT.fetch_add(1, Ordering::Relaxed));
+    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("none"))
 }

@@ -1,29 +1,26 @@
 //! Which path leads where, and what happens on the way.
 
-use std::{
-    convert::Infallible,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::{Request, State},
     response::Response,
-    routing::{any, get},
+    routing::get,
 };
 use http::{
     HeaderName, HeaderValue, Method,
-    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use pubsub::{
-    api::{Admission, Api, Polls, Problem},
+    api::{Api, Counted, Problem},
+    channel::Channel,
     memory::Memory,
 };
+use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 
 use crate::{
@@ -52,31 +49,35 @@ pub(crate) struct Gate {
 
 /// All that answers requests.
 pub(crate) struct Front {
-    gate: Arc<Gate>,
+    gate: Gate,
+    api: Api,
     metrics: Arc<Metrics>,
+    /// All but the API.
     router: TowerToHyperService<Router>,
+    /// Lets pages of other origins use the API, where there are some.
+    cors: Option<CorsLayer>,
 }
 
 impl Front {
     /// The API, the page, and what is for whoever runs it.
     pub(crate) fn new(api: Api, page: Page, gate: Gate, metrics: Arc<Metrics>, origins: &[HeaderValue]) -> Self {
-        let gate = Arc::new(gate);
-        let mut router = router(api, page, &gate, &metrics);
-        if !origins.is_empty() {
-            router = router.layer(cors(origins));
-        }
-        Self { gate, metrics, router: TowerToHyperService::new(router) }
+        let router = TowerToHyperService::new(router(page, &metrics));
+        Self { gate, api, metrics, router, cors: (!origins.is_empty()).then(|| cors(origins)) }
     }
 
     /// Answers a request. What is done for each of them is done here, by plain calls: a layer of the router would cost
     /// each of them a microsecond or two.
-    pub(crate) async fn answer(&self, request: Request) -> Response {
+    pub(crate) async fn answer(&self, request: Request, ends: Ends) -> Response {
         let line = Line::begin(&request, Arc::clone(&self.metrics));
         let gzip = takes_gzip(request.headers());
         let (request, rest) = lend(request);
-        let response = match self.gate.hosts.check(&request) {
-            Ok(()) => self.router.call(request).await.unwrap_or_else(|never: Infallible| match never {}),
-            Err(problem) => {
+        let response = match (self.gate.hosts.check(&request, ends.own), &self.cors) {
+            (Ok(()), None) => self.route(request, ends).await,
+            (Ok(()), Some(cors)) => {
+                let route = service_fn(async |request| Ok::<_, Infallible>(self.route(request, ends).await));
+                cors.layer(route).oneshot(request).await.unwrap_or_else(|never| match never {})
+            }
+            (Err(problem), _) => {
                 drop(request);
                 refuse(problem)
             }
@@ -86,13 +87,43 @@ impl Front {
         line.end(&mut response);
         response
     }
+
+    async fn route(&self, request: Request, ends: Ends) -> Response {
+        match request.uri().path() {
+            "/pub" => self.publish(request, ends).await,
+            "/sub" => self.subscribe(request, ends).await,
+            _ => self.router.call(request).await.unwrap_or_else(|never| match never {}),
+        }
+    }
+
+    /// Counts what an address publishes, before anything is done for it.
+    async fn publish(&self, request: Request, ends: Ends) -> Response {
+        let Gate { addresses, memory, proxies, .. } = &self.gate;
+        let client = proxies.client(ends.client, request.headers());
+        if request.method() == Method::POST
+            && let Err(problem) = addresses.publish(client)
+        {
+            return refuse(problem);
+        }
+        let admit = |channel: &Channel| {
+            let new = memory.as_ref().is_some_and(|memory| !memory.knows(channel));
+            if new { addresses.begin_channel(client) } else { Ok(()) }
+        };
+        self.api.publish(request, &admit).await.map(Body::from)
+    }
+
+    /// Counts the channels that an address polls: each takes as much as a poll of its own.
+    async fn subscribe(&self, request: Request, ends: Ends) -> Response {
+        let client = self.gate.proxies.client(ends.client, request.headers());
+        let count = |channels| {
+            let counted = self.gate.addresses.poll(client, channels)?;
+            Ok(counted.map(|counted| Box::new(counted) as Counted))
+        };
+        self.api.subscribe(request, None, &count).await.map(Body::from)
+    }
 }
 
-fn router(api: Api, page: Page, gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Router {
-    let endpoints = Router::new()
-        .route("/pub", any(async |State((gate, api)): State<Endpoints>, request| publish(&gate, &api, request).await))
-        .route("/sub", any(async |State((gate, api)): State<Endpoints>, request| subscribe(&gate, &api, request).await))
-        .with_state((Arc::clone(gate), Arc::new(api)));
+fn router(page: Page, metrics: &Arc<Metrics>) -> Router {
     let operations = Router::new()
         .route("/healthz", get(([(CONTENT_TYPE, "application/json")], r#"{"status":"ok"}"#)))
         .route("/openapi.yaml", get(([(CONTENT_TYPE, "application/yaml"), (CACHE_CONTROL, "no-cache")], OPENAPI)))
@@ -105,51 +136,16 @@ fn router(api: Api, page: Page, gate: &Arc<Gate>, metrics: &Arc<Metrics>) -> Rou
     let files = Router::new()
         .fallback(async |State(page): State<Arc<Page>>, request| page.answer(request).await)
         .with_state(Arc::new(page));
-    files.merge(endpoints).merge(operations)
+    files.merge(operations)
 }
 
-type Endpoints = (Arc<Gate>, Arc<Api>);
-
-/// Counts what an address publishes, before anything is done for it.
-async fn publish(gate: &Arc<Gate>, api: &Api, mut request: Request) -> Response {
-    let client = gate.client(&request);
-    if request.method() == Method::POST
-        && let Err(problem) = gate.addresses.publish(client)
-    {
-        return refuse(problem);
-    }
-    let own = Arc::clone(gate);
-    let admission = Admission(Arc::new(move |channel| {
-        let new = own.memory.as_ref().is_some_and(|memory| !memory.knows(channel));
-        if new { own.addresses.begin_channel(client) } else { Ok(()) }
-    }));
-    request.extensions_mut().insert(admission);
-    api.publish(request).await.map(Body::from)
-}
-
-/// Counts the channels that an address polls: each takes as much as a poll of its own.
-async fn subscribe(gate: &Arc<Gate>, api: &Api, mut request: Request) -> Response {
-    let client = gate.client(&request);
-    let own = Arc::clone(gate);
-    let polls = Polls(Arc::new(move |channels| Ok(Box::new(own.addresses.poll(client, channels)?))));
-    request.extensions_mut().insert(polls);
-    api.subscribe(request, None).await.map(Body::from)
-}
-
-impl Gate {
-    /// Whom a request comes from. A connection says so of each of its requests.
-    fn client(&self, request: &Request) -> IpAddr {
-        let peer = request.extensions().get().map_or(Ipv4Addr::UNSPECIFIED.into(), |ends: &Ends| ends.client);
-        self.proxies.client(peer, request.headers())
-    }
-}
-
-/// Lets pages of these origins use the API. Publishing a form needs no preflight; JSON, or a key in the header, does.
+/// Lets pages of these origins use the API. Publishing a form needs no preflight; JSON, or a key or a
+/// token in a header, does.
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
-        .expose_headers([RETRY_AFTER, REQUEST_ID, HeaderName::from_static("linger-for")])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
+        .expose_headers([RETRY_AFTER, REQUEST_ID, WWW_AUTHENTICATE, HeaderName::from_static("linger-for")])
         .max_age(Duration::from_secs(7200))
 }

@@ -25,6 +25,7 @@ use crate::{
     flags::Flags,
     router::Front,
     stream::{self, Stream},
+    workers::Workers,
 };
 
 /// What a connection keeps of what it has read, in bytes: a request's head must fit. Browsers send at most 8 KB or so.
@@ -60,6 +61,7 @@ pub(crate) struct Server {
     keep_alive: Duration,
     addresses: Arc<Addresses>,
     proxies: Proxies,
+    workers: Workers,
 }
 
 impl Server {
@@ -67,13 +69,14 @@ impl Server {
     pub(crate) async fn bind(flags: &Flags, addresses: Arc<Addresses>, proxies: Proxies) -> io::Result<Self> {
         let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
         let connections_max = descriptors.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, 1 << 20);
+        let workers = Workers::start()?;
         let mut refused = io::Error::new(io::ErrorKind::NotFound, "there is no such address");
         for address in lookup_host((flags.host.as_str(), flags.port)).await? {
             match listen(address) {
                 Ok(listener) => {
                     let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
                     let keep_alive = flags.keep_alive;
-                    return Ok(Self { listener, connections_max, keep_alive, addresses, proxies });
+                    return Ok(Self { listener, connections_max, keep_alive, addresses, proxies, workers });
                 }
                 Err(error) => refused = error,
             }
@@ -116,8 +119,9 @@ impl Server {
         while let Ok(slot) = Arc::clone(slots).acquire_owned().await {
             match self.listener.accept().await {
                 Ok((socket, peer)) => {
+                    let Ok(socket) = socket.into_std() else { continue };
                     let conversation = self.converse(socket, peer, Arc::clone(front), stopping.subscribe());
-                    tokio::spawn(async move {
+                    self.workers.spawn(async move {
                         conversation.await;
                         drop(slot);
                     });
@@ -134,7 +138,7 @@ impl Server {
     /// Answers one connection's requests.
     fn converse(
         &self,
-        socket: TcpStream,
+        socket: std::net::TcpStream,
         peer: SocketAddr,
         front: Arc<Front>,
         stopping: watch::Receiver<bool>,
@@ -145,6 +149,8 @@ impl Server {
         let counted = if self.proxies.trust(peer.ip()) { Ok(None) } else { self.addresses.connect(peer.ip()) };
         let keep_alive = self.keep_alive;
         async move {
+            // From here on its worker's runtime watches it.
+            let Ok(socket) = TcpStream::from_std(socket) else { return };
             // Answers are written whole; waiting for more would only delay them.
             let _ = socket.set_nodelay(true);
             let socket = Arc::new(socket);
@@ -193,13 +199,12 @@ async fn ended(stopping: &watch::Sender<bool>) {
 /// that is dropped, and frees what it holds.
 async fn answer(
     front: Arc<Front>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     ends: Ends,
     client: Arc<TcpStream>,
 ) -> io::Result<Response> {
     let poll = request.uri().path() == "/sub";
-    request.extensions_mut().insert(ends);
-    let response = front.answer(request.map(Body::new));
+    let response = front.answer(request.map(Body::new), ends);
     let left = async {
         if !poll {
             std::future::pending::<()>().await;

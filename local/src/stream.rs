@@ -75,9 +75,17 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.socket.poll_read_ready(context))?;
-            match self.socket.try_read_buf(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read.map(drop)),
+            let (room, mut len) = (buffer.remaining(), 0);
+            let read = self.socket.try_io(Interest::READABLE, || {
+                len = self.socket.try_read_buf(buffer)?;
+                // What leaves room has read all that there was. The socket is no longer readable then, and must not be
+                // taken for such: whoever waits for a client to leave would be woken again and again.
+                if len > 0 && len < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && len == 0 => {}
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                _ => return Poll::Ready(Ok(())),
             }
         }
     }
@@ -127,4 +135,68 @@ pub(crate) async fn left(socket: &TcpStream) {
         sleep(LOOK_AGAIN).await;
     }
     sleep(LEAVING).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{future::poll_fn, pin::pin};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        time::timeout,
+    };
+
+    async fn connected() -> (TcpStream, Arc<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, Arc::new(listener.accept().await.unwrap().0))
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_client_to_leave_is_not_woken_before() {
+        let (mut client, socket) = connected().await;
+        let mut stream = Stream::new(Arc::clone(&socket));
+        let mut bytes = [0; 64];
+        client.write_all(b"a request").await.unwrap();
+        assert_eq!(stream.read(&mut bytes).await.unwrap(), 9);
+        let (mut left, mut polled) = (pin!(left(&socket)), 0);
+        let mut left = pin!(poll_fn(|context| {
+            polled += 1;
+            left.as_mut().poll(context)
+        }));
+        assert!(timeout(Duration::from_secs(1), left.as_mut()).await.is_err());
+        drop(client);
+        left.await;
+        assert!(polled <= 5, "it was looked at {polled} times");
+    }
+
+    #[tokio::test]
+    async fn nothing_that_comes_is_overlooked_however_it_is_cut() {
+        let (mut client, socket) = connected().await;
+        let mut stream = Stream::new(socket);
+        let sent: Vec<u8> = (0..100_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        let all = sent.clone();
+        let sender = tokio::spawn(async move {
+            let mut rest = &all[..];
+            for len in (1..).map(|round| round * 7 % 300 + 1) {
+                let (piece, after) = rest.split_at(len.min(rest.len()));
+                client.write_all(piece).await.unwrap();
+                rest = after;
+                tokio::task::yield_now().await;
+                if rest.is_empty() {
+                    return;
+                }
+            }
+        });
+        let (mut got, mut bytes) = (Vec::new(), [0; 128]);
+        loop {
+            match stream.read(&mut bytes).await.unwrap() {
+                0 => break,
+                len => got.extend_from_slice(&bytes[..len]),
+            }
+        }
+        sender.await.unwrap();
+        assert!(got == sent);
+    }
 }

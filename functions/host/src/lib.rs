@@ -17,6 +17,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use logging::{Format, Log};
 use origin::Origin;
 use pubsub::{
+    access::{Access, Expected, InvalidKeys},
     api::{self, Api, Code, Problem, Report},
     clock::{self, Clock, millis},
     limits::{self, InvalidSetting, Limits},
@@ -62,6 +63,8 @@ enum Failure {
     Unset(&'static str),
     #[error("LINGER_RETENTION {0}")]
     Retention(InvalidSetting),
+    #[error("LINGER_ACCESS_KEYS and LINGER_ACCESS_SECRET: {0}")]
+    Access(#[from] InvalidKeys),
     #[error(transparent)]
     Limits(#[from] InvalidSetting),
     #[error("the runtime failed: {0}")]
@@ -90,6 +93,7 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
     let retention = lookup("LINGER_RETENTION").map(|text| limits::duration(&text)).transpose();
     let retention = retention.map_err(Failure::Retention)?.unwrap_or(limits::RETENTION);
     let limits = Limits::from_environment(lookup)?;
+    let access = access(lookup)?;
     let mut settings = Settings::from_environment(table, None, lookup).map_err(Failure::Unset)?;
     let on_aws = settings.endpoint_url.is_none();
     if on_aws {
@@ -109,7 +113,7 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
         let service = Arc::new(Pubsub::new(Arc::new(store), Clock::System, &limits));
         let host = Arc::new(Host {
             half,
-            api: Api::new(service, limits::WAIT_MAX),
+            api: Api::new(service, limits::WAIT_MAX, access),
             meter,
             log: log.clone(),
             origin: Origin::parse(&lookup("LINGER_ORIGIN_SECRETS").unwrap_or_default()),
@@ -118,6 +122,17 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
         let invoke = service_fn(move |event| invoke(Arc::clone(&host), event));
         lambda_runtime::run_concurrent(invoke).await.map_err(|error| failed(&error))
     })
+}
+
+/// Who may do what: public keys, and those that are secret, which come from elsewhere. Without any, everybody may do
+/// everything.
+fn access(lookup: impl Fn(&str) -> Option<String>) -> Result<Access, InvalidKeys> {
+    let sets: Vec<_> = ["LINGER_ACCESS_KEYS", "LINGER_ACCESS_SECRET"].into_iter().filter_map(&lookup).collect();
+    if sets.is_empty() {
+        return Ok(Access::open());
+    }
+    let expected = Expected { issuer: lookup("LINGER_ACCESS_ISSUER"), audience: lookup("LINGER_ACCESS_AUDIENCE") };
+    Access::guarded(sets.iter().map(String::as_str), expected, Clock::System)
 }
 
 /// Makes the table, whenever DynamoDB is there. The function must not end for the lack of it: cargo-lambda starts none a
@@ -168,8 +183,8 @@ impl Host {
                 assert!(request.uri().query() != Some(query), "on purpose");
             }
             match self.half {
-                Half::Publish => self.api.publish(request).await,
-                Half::Subscribe => self.api.subscribe(request, deadline).await,
+                Half::Publish => self.api.publish(request, &|_| Ok(())).await,
+                Half::Subscribe => self.api.subscribe(request, deadline, &|_| Ok(None)).await,
             }
         });
         answered.catch_unwind().await.unwrap_or_else(|_| api::refuse(Problem::internal()))

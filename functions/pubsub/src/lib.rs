@@ -6,8 +6,8 @@
 //!
 //!  1. The host accepts the request and hands it, as `http` types, to [`api::Api::publish`].
 //!  2. `api::body::collect` reads the body, within its maximum and its time.
-//!  3. `api::form::fields` or `api::json::fields` finds the four fields; `api::publish::parse` makes
-//!     them a [`channel::Channel`], a [`message::Draft`] and perhaps a [`message::Key`].
+//!  3. `api::form` or `api::json` finds the fields; [`access::Access`] makes one of them, or a header, the sender's rights;
+//!     `api::publish` makes the others a [`channel::Channel`], a [`message::Draft`] and perhaps a [`message::Key`].
 //!  4. [`service::Service::publish`] lets it in unless the process is stopping, and sees it through if the client leaves.
 //!  5. [`store::Store::append`] gives it an offset and makes it durable. Once this has returned, it is published.
 //!  6. [`store::Tail::next`], which the channel's follower asks again and again, returns it in a [`batch::Batch`].
@@ -23,10 +23,12 @@
 //! # Who may know whom
 //!
 //! `limits`, `clock` and `meter` know nobody; the values (`channel`, `message`, `cursor`, `batch`) know `limits`; `store`
-//! knows the values; `memory` and `follow` know all of these; `service` knows no store but the trait, and leaves the waiting
-//! to `hold` and the room in an answer to `share`; `api` knows `service` and is the only module that knows a status code. A
-//! test holds these.
+//! knows the values; `memory` and `follow` know all of these; `access`, which turns a token into rights, knows `limits`,
+//! `clock`, `channel` and `message`; `service` knows no store but the trait, and leaves the waiting to `hold` and the room in
+//! an answer to `share`; `api` knows `service` and `access`, and is the only module that knows a status code and sees a
+//! token. A test holds these.
 
+pub mod access;
 pub mod api;
 pub mod batch;
 pub mod channel;

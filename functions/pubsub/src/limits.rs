@@ -44,6 +44,20 @@ pub const BATCH_BYTES_MAX: usize = 512 * 1024;
 /// Channels in one poll.
 pub const POLL_CHANNELS_MAX: usize = 20;
 
+/// A token, in bytes. Its signature is 342 at most with RS256 of 2048 bits, and a grant of twenty channels 1,400; an HTTP API
+/// of AWS takes 10,240 bytes of headers in all.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// How far the clocks of who signs a token and who checks it may be apart.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(60);
+
+/// Verified tokens that are kept, so that polls verify theirs once. One of ordinary size takes 1 KB: 2 MB. Beyond that,
+/// those that were not used lately are verified again.
+pub const TOKENS_MAX: usize = 2_000;
+
+/// Keys that tokens may be signed with: one, and another while they are changed, for each of some issuers.
+pub const ACCESS_KEYS_MAX: usize = 32;
+
 /// How long a poll is held: an HTTP API gives up after 30 s, less 5 s for the first look and a slow network.
 pub const WAIT_MAX: Duration = Duration::from_secs(25);
 

@@ -9,6 +9,7 @@ use http_body::Body;
 
 use super::{
     Code, Problem,
+    authorize::TOKEN,
     body::{Bodies, Counted},
     fields::{Fields, Value},
     form, json,
@@ -47,10 +48,18 @@ where
     let mut fields = Fields::new(names);
     read_into(&mut fields, media_type, &body)?;
     if let Some(name) = parts.uri.query().and_then(|query| fields.named_in(query)) {
-        let detail = format!("{name} is in the query string, of which nothing is read; send it in the body");
-        return Err(Problem::new(Code::MisplacedParameter, detail));
+        return Err(misplaced(name));
     }
     Ok((parts.headers, fields.once()?, counted))
+}
+
+/// Something stands in the query, which ends up in logs.
+pub(super) fn misplaced(name: &str) -> Problem {
+    let detail = match name {
+        TOKEN => "token stands in the query, which ends up in logs; send Authorization: Bearer, or a form".to_owned(),
+        name => format!("{name} is in the query string, of which nothing is read; send it in the body"),
+    };
+    Problem::new(Code::MisplacedParameter, detail)
 }
 
 /// The media type of a body. Without a body and a type it is an empty form, so that the error names the missing field.
@@ -111,7 +120,9 @@ fn read_form_into<const N: usize>(fields: &mut Fields<N>, body: &[u8]) -> Result
     let mut escapes = Ok(());
     for pair in form::pairs(body) {
         match pair {
-            Ok((name, value)) => fields.put(&name, String::from_utf8(value).map_or(Value::NotText, Value::Text)),
+            Ok((name, value)) => {
+                fields.put(&name, String::from_utf8(value.into_owned()).map_or(Value::NotText, Value::Text));
+            }
             Err(error) => escapes = escapes.and(Err(malformed(error))),
         }
     }

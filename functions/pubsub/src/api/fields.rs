@@ -35,7 +35,7 @@ impl<const N: usize> Fields<N> {
     pub(super) fn named_in(&self, query: &str) -> Option<&'static str> {
         let names = query.split('&').filter_map(|pair| pair.split('=').next());
         let mut decoded = names.flat_map(|name| form::pairs(name.as_bytes())).flatten();
-        decoded.find_map(|(name, _)| self.names.into_iter().find(|known| known.as_bytes() == name))
+        decoded.find_map(|(name, _)| self.names.into_iter().find(|known| known.as_bytes() == &*name))
     }
 
     /// Takes note of a value. It is for `once` to complain of a second one, when the parser has seen all.

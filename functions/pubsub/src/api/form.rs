@@ -1,6 +1,8 @@
 //! `application/x-www-form-urlencoded`, for bodies and queries. Stricter than browsers are: a `%` that begins no
 //! escape is refused, not guessed at.
 
+use std::borrow::Cow;
+
 /// A `%` without two hexadecimal digits behind it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -8,8 +10,11 @@
 )]
 pub(super) struct MalformedEscape;
 
-/// The decoded names and values, in their order.
-pub(super) fn pairs(encoded: &[u8]) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), MalformedEscape>> {
+/// A name and a value.
+pub(super) type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+/// The decoded names and values, in their order. Most are what they were encoded as, and are not copied.
+pub(super) fn pairs(encoded: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, MalformedEscape>> {
     let pieces = encoded.split(|b| *b == b'&').filter(|piece| !piece.is_empty());
     pieces.map(|piece| {
         let mut halves = piece.splitn(2, |b| *b == b'=');
@@ -18,7 +23,10 @@ pub(super) fn pairs(encoded: &[u8]) -> impl Iterator<Item = Result<(Vec<u8>, Vec
     })
 }
 
-fn decode(encoded: &[u8]) -> Result<Vec<u8>, MalformedEscape> {
+fn decode(encoded: &[u8]) -> Result<Cow<'_, [u8]>, MalformedEscape> {
+    if !encoded.iter().any(|byte| matches!(byte, b'+' | b'%')) {
+        return Ok(Cow::Borrowed(encoded));
+    }
     let mut bytes = encoded.iter();
     let mut decoded = Vec::with_capacity(encoded.len());
     while let Some(byte) = bytes.next() {
@@ -28,7 +36,7 @@ fn decode(encoded: &[u8]) -> Result<Vec<u8>, MalformedEscape> {
             byte => *byte,
         });
     }
-    Ok(decoded)
+    Ok(Cow::Owned(decoded))
 }
 
 fn hex_digit(byte: Option<&u8>) -> Result<u8, MalformedEscape> {
@@ -49,7 +57,7 @@ mod tests {
         #[test]
         fn what_a_browser_encodes_is_decoded(given in prop::collection::vec(("(?s).{1,9}", "(?s).{0,9}"), 0..5)) {
             let encoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(&given).finish();
-            let bytes = |(name, value): (String, String)| Ok((name.into_bytes(), value.into_bytes()));
+            let bytes = |(name, value): (String, String)| Ok((name.into_bytes().into(), value.into_bytes().into()));
             let decoded: Vec<_> = pairs(encoded.as_bytes()).collect();
             prop_assert_eq!(decoded, given.into_iter().map(bytes).collect::<Vec<_>>());
         }

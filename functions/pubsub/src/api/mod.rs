@@ -1,5 +1,6 @@
 //! HTTP to values and back, and the only place with status codes. Hosts carry what goes in and comes out here.
 
+mod authorize;
 mod body;
 mod content;
 mod fields;
@@ -15,7 +16,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER},
+    header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::Body;
 use tokio::time::Instant;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 pub use self::problem::{Code, Problem};
 use self::{body::Bodies, publish::Publication, subscribe::Asked};
 use crate::{
+    access::Access,
     channel::Channel,
     clock,
     service::{Place, Service, Wanted},
@@ -34,22 +36,16 @@ pub struct Api {
     service: Arc<Service>,
     /// No poll is held for longer.
     wait_max: Duration,
+    access: Access,
     bodies: Bodies,
 }
 
-/// What a host asks before a message is published to a channel: an extension of a request, if the host wants to be asked.
-#[derive(Clone)]
-pub struct Admission(pub Arc<Admit>);
+/// What a host asks before a message is published: whether it may go to this channel.
+pub type Admit<'a> = &'a (dyn Fn(&Channel) -> Result<(), Problem> + Sync);
 
-/// Whether a message may go to a channel.
-pub type Admit = dyn Fn(&Channel) -> Result<(), Problem> + Send + Sync;
-
-/// What a host asks before a poll is answered, if the host wants to be asked: an extension of a request.
-#[derive(Clone)]
-pub struct Polls(pub Arc<Poll>);
-
-/// Whether a poll may wait on so many channels. What is given counts until the poll is answered.
-pub type Poll = dyn Fn(usize) -> Result<Counted, Problem> + Send + Sync;
+/// What a host asks before a poll is answered: whether it may wait on so many channels. What is given counts until the poll
+/// is answered.
+pub type Count<'a> = &'a (dyn Fn(usize) -> Result<Option<Counted>, Problem> + Sync);
 
 /// What counts until it is dropped.
 pub type Counted = Box<dyn Any + Send>;
@@ -70,19 +66,19 @@ pub struct Report {
 impl Api {
     /// The endpoints of a service, which holds a poll for at most `wait_max`.
     #[must_use]
-    pub fn new(service: Arc<Service>, wait_max: Duration) -> Self {
-        Self { service, wait_max, bodies: Bodies::default() }
+    pub fn new(service: Arc<Service>, wait_max: Duration, access: Access) -> Self {
+        Self { service, wait_max, access, bodies: Bodies::default() }
     }
 
     /// `/pub`, which takes `POST`.
-    pub async fn publish<B>(&self, request: Request<B>) -> Response<Bytes>
+    pub async fn publish<B>(&self, request: Request<B>, admit: Admit<'_>) -> Response<Bytes>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let allow = "POST, OPTIONS";
         let mut report = Report::default();
         let answer = match *request.method() {
-            Method::POST => self.try_publish(request, &mut report).await,
+            Method::POST => self.try_publish(request, admit, &mut report).await,
             Method::OPTIONS => return options(allow),
             _ => Err(Problem::method_not_allowed(allow)),
         };
@@ -91,13 +87,17 @@ impl Api {
 
     /// `/sub`, which takes `GET`, and `POST` with the same parameters as a form. No poll is held beyond `deadline`, if the
     /// host has one.
-    pub async fn subscribe<B>(&self, request: Request<B>, deadline: Option<Instant>) -> Response<Bytes>
+    pub async fn subscribe<B>(
+        &self,
+        request: Request<B>,
+        deadline: Option<Instant>,
+        count: Count<'_>,
+    ) -> Response<Bytes>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let allow = "GET, POST, OPTIONS";
         let mut report = Report::default();
-        let polls = request.extensions().get().cloned();
         let asked = match *request.method() {
             Method::GET => {
                 let query = request.uri().query().unwrap_or_default();
@@ -105,30 +105,27 @@ impl Api {
                     return redirect(location);
                 }
                 report.asked = strangers::poll(query);
-                Asked::in_query(query)
+                Asked::in_query(query, request.headers(), &self.access, &mut report)
             }
-            Method::POST => Asked::in_form(request, &self.bodies).await,
+            Method::POST => Asked::in_form(request, &self.bodies, &self.access, &mut report).await,
             Method::OPTIONS => return options(allow),
             _ => Err(Problem::method_not_allowed(allow)),
         };
         let answer = match asked {
-            Ok(asked) => self.poll(asked, polls, deadline, &mut report).await,
+            Ok(asked) => self.poll(asked, deadline, count, &mut report).await,
             Err(problem) => Err(problem),
         };
         respond(answer, report)
     }
 
-    async fn try_publish<B>(&self, request: Request<B>, report: &mut Report) -> Result<Bytes, Problem>
+    async fn try_publish<B>(&self, request: Request<B>, admit: Admit<'_>, report: &mut Report) -> Result<Bytes, Problem>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let admission = request.extensions().get().cloned();
-        let (Publication { channel, draft, key }, _counted) = publish::parse(request, &self.bodies).await?;
-        report.channels = vec![channel.clone()];
+        let parsed = publish::parse(request, &self.bodies, &self.access, report).await?;
+        let (Publication { channel, draft, key }, _counted) = parsed;
         report.asked = key.as_ref().and_then(strangers::publication);
-        if let Some(Admission(admit)) = admission {
-            admit(&channel)?;
-        }
+        admit(&channel)?;
         let appended = self.service.publish(&channel, draft, key).await?;
         report.messages = usize::from(!appended.repeated);
         Ok(json::sent(appended.id, &channel))
@@ -137,12 +134,11 @@ impl Api {
     async fn poll(
         &self,
         asked: Asked,
-        polls: Option<Polls>,
         deadline: Option<Instant>,
+        count: Count<'_>,
         report: &mut Report,
     ) -> Result<Bytes, Problem> {
-        report.channels = asked.channels().cloned().collect();
-        let _counted = polls.map(|Polls(admit)| admit(report.channels.len())).transpose()?;
+        let _counted = count(report.channels.len())?;
         let until = |wait: Option<Duration>| {
             let wanted = clock::now() + wait.map_or(self.wait_max, |wait| wait.min(self.wait_max));
             deadline.map_or(wanted, |deadline| deadline.min(wanted))
@@ -197,6 +193,7 @@ fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes
     let retry_after = problem.and_then(Problem::retry_after);
     let allow = problem.and_then(Problem::allow);
     let accept_encoding = problem.and_then(Problem::accept_encoding);
+    let authenticate = problem.and_then(Problem::authenticate);
 
     let mut response = Response::new(answer.unwrap_or_else(|problem| json::problem(&problem)));
     *response.status_mut() = status;
@@ -213,6 +210,9 @@ fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes
     }
     if let Some(encodings) = accept_encoding {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
+    }
+    if let Some(challenge) = authenticate {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if let Some(methods) = allow {
         headers.insert(ALLOW, HeaderValue::from_static(methods));

@@ -3,7 +3,12 @@
 use http::StatusCode;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::{service::Refusal, store::StoreError};
+use crate::{
+    access::{Action, InvalidToken},
+    channel::Channel,
+    service::Refusal,
+    store::StoreError,
+};
 
 /// What clients act on. A code never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,10 +27,14 @@ pub enum Code {
     InvalidWait,
     InvalidLimit,
     InvalidChannels,
+    InvalidTokenField,
     RepeatedParameter,
     ConflictingParameters,
     MisplacedParameter,
     MalformedRequest,
+    Unauthorized,
+    Forbidden,
+    NickNotYours,
     NotFound,
     MethodNotAllowed,
     SlowBody,
@@ -69,10 +78,14 @@ impl Code {
             Self::InvalidWait => (S::BAD_REQUEST, "invalid_wait", None),
             Self::InvalidLimit => (S::BAD_REQUEST, "invalid_limit", None),
             Self::InvalidChannels => (S::BAD_REQUEST, "invalid_channels", None),
+            Self::InvalidTokenField => (S::BAD_REQUEST, "invalid_token_field", None),
             Self::RepeatedParameter => (S::BAD_REQUEST, "repeated_parameter", None),
             Self::ConflictingParameters => (S::BAD_REQUEST, "conflicting_parameters", None),
             Self::MisplacedParameter => (S::BAD_REQUEST, "misplaced_parameter", None),
             Self::MalformedRequest => (S::BAD_REQUEST, "malformed_request", None),
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", None),
+            Self::Forbidden => (S::FORBIDDEN, "forbidden", None),
+            Self::NickNotYours => (S::FORBIDDEN, "nick_not_yours", None),
             Self::NotFound => (S::NOT_FOUND, "not_found", None),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", None),
             Self::SlowBody => (S::REQUEST_TIMEOUT, "slow_body", None),
@@ -103,13 +116,18 @@ pub struct Problem {
     allow: Option<&'static str>,
     /// When to come back, where that is known better than by the code.
     retry_after: Option<u32>,
+    /// What a client is asked for, as `WWW-Authenticate` has it (RFC 6750, 3).
+    authenticate: Option<&'static str>,
+    /// The channels that are not granted.
+    denied: Vec<Channel>,
 }
 
 impl Problem {
     /// A problem with this code. `detail` is for people: what was wrong, and what is allowed.
     #[must_use]
     pub fn new(code: Code, detail: impl ToString) -> Self {
-        Self { code, detail: detail.to_string(), allow: None, retry_after: None }
+        let detail = detail.to_string();
+        Self { code, detail, allow: None, retry_after: None, authenticate: None, denied: Vec::new() }
     }
 
     /// The path takes other methods: `allow`, as the header has them.
@@ -124,6 +142,18 @@ impl Problem {
     pub fn rate_limited(what: &str, retry_after: u32) -> Self {
         let detail = format!("too many {what} from this address");
         Self { retry_after: Some(retry_after), ..Self::new(Code::RateLimited, detail) }
+    }
+
+    /// This is not granted for these channels. Whether there are such channels is not said.
+    pub(super) fn forbidden(action: Action, denied: Vec<Channel>) -> Self {
+        let names: Vec<_> = denied.iter().map(Channel::as_str).collect();
+        let action = match action {
+            Action::Publish => "publish to",
+            Action::Subscribe => "subscribe to",
+        };
+        let detail = format!("the token does not allow to {action} {}", names.join(", "));
+        let authenticate = Some(r#"Bearer error="insufficient_scope""#);
+        Self { authenticate, denied, ..Self::new(Code::Forbidden, detail) }
     }
 
     /// There is nothing at this path.
@@ -162,6 +192,10 @@ impl Problem {
         (self.code == Code::UnsupportedMediaType).then_some("identity")
     }
 
+    pub(super) fn authenticate(&self) -> Option<&'static str> {
+        self.authenticate
+    }
+
     pub(super) fn allow(&self) -> Option<&'static str> {
         self.allow
     }
@@ -182,6 +216,16 @@ impl From<Refusal> for Problem {
     }
 }
 
+impl From<InvalidToken> for Problem {
+    fn from(invalid: InvalidToken) -> Self {
+        let authenticate = match invalid {
+            InvalidToken::Absent => "Bearer",
+            _ => r#"Bearer error="invalid_token""#,
+        };
+        Self { authenticate: Some(authenticate), ..Self::new(Code::Unauthorized, invalid) }
+    }
+}
+
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (status, code, _) = self.code.facts();
@@ -193,6 +237,9 @@ impl Serialize for Problem {
         document.serialize_entry("code", code)?;
         if let Some(seconds) = self.retry_after() {
             document.serialize_entry("retry_after", &seconds)?;
+        }
+        if !self.denied.is_empty() {
+            document.serialize_entry("channels", &self.denied)?;
         }
         document.end()
     }

@@ -5,12 +5,13 @@ use http::{HeaderMap, Request};
 use http_body::Body;
 
 use super::{
-    Code, Problem,
+    Code, Problem, Report, authorize,
     body::{Bodies, Counted},
     content::{self, Takes},
     fields::{self, Fields},
 };
 use crate::{
+    access::{Access, Action},
     channel::Channel,
     message::{Draft, InvalidText, Key, Nick, Text},
 };
@@ -28,18 +29,28 @@ pub(super) struct Publication {
     pub(super) key: Option<Key>,
 }
 
-/// Reads a request, and gives what its body counts for. Only the first error is reported: of the body as
-/// a whole, then of the fields in their order.
-pub(super) async fn parse<B>(request: Request<B>, bodies: &Bodies) -> Result<(Publication, Counted), Problem>
+/// Reads a request, and gives what its body counts for. Only the first error is reported: of the body as a whole, of the
+/// token, of the other fields in their order, and last that it is not allowed, since that depends on the channel.
+pub(super) async fn parse<B>(
+    request: Request<B>,
+    bodies: &Bodies,
+    access: &Access,
+    report: &mut Report,
+) -> Result<(Publication, Counted), Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let names = ["message", "nick", "channel", "key"];
-    let (headers, fields, counted) = content::read(request, Takes::FormAndJson, bodies, names).await?;
-    Ok((publication(fields, &headers)?, counted))
+    let names = ["message", "nick", "channel", "key", authorize::TOKEN];
+    let (headers, mut fields, counted) = content::read(request, Takes::FormAndJson, bodies, names).await?;
+    let rights = authorize::rights(access, &headers, &mut fields)?;
+    let mut publication = publication(fields, &headers)?;
+    report.channels = vec![publication.channel.clone()];
+    authorize::check(&rights, Action::Publish, report.channels.iter())?;
+    publication.draft.nick = authorize::nick(&rights, publication.draft.nick)?;
+    Ok((publication, counted))
 }
 
-fn publication(mut fields: Fields<4>, headers: &HeaderMap) -> Result<Publication, Problem> {
+fn publication(mut fields: Fields<5>, headers: &HeaderMap) -> Result<Publication, Problem> {
     let mut header_keys = headers.get_all(KEY_HEADER).iter();
     let header_key = header_keys.next();
     if header_keys.next().is_some() {
@@ -97,7 +108,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let body = Full::<Bytes>::from(body.to_vec());
-        let parsed = parse(request.body(body).unwrap(), &Bodies::default()).await;
+        let request = request.body(body).unwrap();
+        let parsed = parse(request, &Bodies::default(), &Access::open(), &mut Report::default()).await;
         parsed.map(|(publication, _)| publication).map_err(|problem| problem.code().as_str())
     }
 

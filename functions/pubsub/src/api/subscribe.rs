@@ -3,20 +3,28 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request};
 use http_body::Body;
 
 use super::{
-    Code, Problem,
+    Code, Problem, Report, authorize,
     body::Bodies,
     content::{self, Takes},
     fields::{self, Fields, Value},
     form,
 };
-use crate::{batch::Limit, channel::Channel, cursor::Cursor, limits::POLL_CHANNELS_MAX, service::Place, store::Start};
+use crate::{
+    access::{Access, Action},
+    batch::Limit,
+    channel::Channel,
+    cursor::Cursor,
+    limits::POLL_CHANNELS_MAX,
+    service::Place,
+    store::Start,
+};
 
 /// The parameters, in the order in which their faults count.
-const NAMES: [&str; 7] = ["channel", "channels", "cursor", "last", "before", "wait", "limit"];
+const NAMES: [&str; 8] = [authorize::TOKEN, "channel", "channels", "cursor", "last", "before", "wait", "limit"];
 
 /// What stands for `channels`, whose places say themselves what these would.
 const INSTEAD_OF_CHANNELS: [&str; 3] = ["channel", "cursor", "before"];
@@ -40,30 +48,56 @@ pub(super) enum Asked {
 }
 
 impl Asked {
-    /// Reads a query. Of several faults the first counts: the query as a whole, the parameters in their order.
-    pub(super) fn in_query(query: &str) -> Result<Self, Problem> {
+    /// Reads a query. Of several faults the first counts: the query as a whole, the token, the parameters in their order.
+    pub(super) fn in_query(
+        query: &str,
+        headers: &HeaderMap,
+        access: &Access,
+        report: &mut Report,
+    ) -> Result<Self, Problem> {
         let malformed = |error: &dyn ToString| Problem::new(Code::MalformedQuery, error.to_string());
         let mut fields = Fields::new(NAMES);
         for pair in form::pairs(query.as_bytes()) {
             let (name, value) = pair.map_err(|error| malformed(&error))?;
-            let name = String::from_utf8(name).map_err(|_| malformed(&"the query is not UTF-8"))?;
-            let value = String::from_utf8(value).map_err(|_| malformed(&"the query is not UTF-8"))?;
-            fields.put(name.as_bytes(), Value::Text(value));
+            let text = |bytes| str::from_utf8(bytes).map_err(|_| malformed(&"the query is not UTF-8"));
+            let (name, value) = (text(&name)?, text(&value)?);
+            fields.put(name.as_bytes(), Value::Text(value.to_owned()));
         }
-        Self::by(fields.once()?)
+        if fields.has(authorize::TOKEN) {
+            return Err(content::misplaced(authorize::TOKEN));
+        }
+        Self::allowed(fields.once()?, headers, access, report)
     }
 
     /// Reads a form with the same parameters.
-    pub(super) async fn in_form<B>(request: Request<B>, bodies: &Bodies) -> Result<Self, Problem>
+    pub(super) async fn in_form<B>(
+        request: Request<B>,
+        bodies: &Bodies,
+        access: &Access,
+        report: &mut Report,
+    ) -> Result<Self, Problem>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let (_, fields, _counted) = content::read(request, Takes::Form, bodies, NAMES).await?;
-        Self::by(fields)
+        let (headers, fields, _counted) = content::read(request, Takes::Form, bodies, NAMES).await?;
+        Self::allowed(fields, &headers, access, report)
+    }
+
+    fn allowed(
+        mut fields: Fields<8>,
+        headers: &HeaderMap,
+        access: &Access,
+        report: &mut Report,
+    ) -> Result<Self, Problem> {
+        let rights = authorize::rights(access, headers, &mut fields)?;
+        let asked = Self::by(fields)?;
+        report.channels = asked.channels().cloned().collect();
+        authorize::check(&rights, Action::Subscribe, report.channels.iter())?;
+        Ok(asked)
     }
 
     /// The channels that it is about.
-    pub(super) fn channels(&self) -> impl Iterator<Item = &Channel> {
+    fn channels(&self) -> impl Iterator<Item = &Channel> {
         let (places, one) = match self {
             Self::Batches { places, .. } => (&places[..], None),
             Self::History { channel, .. } | Self::NextMessage { channel } => (&[][..], Some(channel)),
@@ -71,7 +105,7 @@ impl Asked {
         places.iter().map(|place| &place.channel).chain(one)
     }
 
-    fn by(mut fields: Fields<7>) -> Result<Self, Problem> {
+    fn by(mut fields: Fields<8>) -> Result<Self, Problem> {
         let given = ["cursor", "last", "before"].map(|name| fields.has(name));
         let named = fields.has("channels");
         let bare = !named && !given.contains(&true) && !fields.has("wait") && !fields.has("limit");
@@ -148,7 +182,7 @@ fn start(position: &str) -> Result<Start, &'static str> {
 }
 
 /// A whole number, however many digits it has: one that is too large for any limit is clamped like others.
-fn number(fields: &mut Fields<7>, name: &str, code: Code) -> Result<Option<u64>, Problem> {
+fn number(fields: &mut Fields<8>, name: &str, code: Code) -> Result<Option<u64>, Problem> {
     let Some(text) = fields.text(name, code)? else {
         return Ok(None);
     };
@@ -158,7 +192,7 @@ fn number(fields: &mut Fields<7>, name: &str, code: Code) -> Result<Option<u64>,
     Ok(Some(text.parse().unwrap_or(u64::MAX)))
 }
 
-fn limit(fields: &mut Fields<7>, name: &str, code: Code) -> Result<Option<Limit>, Problem> {
+fn limit(fields: &mut Fields<8>, name: &str, code: Code) -> Result<Option<Limit>, Problem> {
     let Some(number) = number(fields, name, code)? else {
         return Ok(None);
     };
@@ -173,7 +207,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn asked(query: &str) -> Result<Asked, &'static str> {
-        Asked::in_query(query).map_err(|problem| problem.code().as_str())
+        let asked = Asked::in_query(query, &HeaderMap::new(), &Access::open(), &mut Report::default());
+        asked.map_err(|problem| problem.code().as_str())
     }
 
     fn batch(start: Start, limit: u64, wait: Option<u64>) -> Result<Asked, &'static str> {
@@ -245,6 +280,8 @@ mod tests {
             ("x=%&cursor=&cursor=", "malformed_query"),
             ("x=%ff&wait=x", "malformed_query"),
             ("%ff=x", "malformed_query"),
+            ("token=a&wait=x&wait=1", "misplaced_parameter"),
+            ("t%6fken&channel=", "misplaced_parameter"),
             ("wait=x&wait=1&channel=", "repeated_parameter"),
             ("wait=x&channel=", "invalid_channel"),
             ("channel=a/b", "invalid_channel"),

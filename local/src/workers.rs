@@ -1,0 +1,42 @@
+//! The threads that serve connections, one for each processor.
+//!
+//! Each has a runtime of its own and keeps the connections that it is given. A task that stays on its thread is woken
+//! without a lock and without waking another thread, which is half of what a delivery to many costs.
+
+use std::{
+    future::pending,
+    io,
+    num::NonZeroUsize,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+};
+
+use tokio::runtime::{Builder, Handle};
+
+/// Threads that run until the process ends.
+pub(crate) struct Workers {
+    handles: Vec<Handle>,
+    next: AtomicUsize,
+}
+
+impl Workers {
+    pub(crate) fn start() -> io::Result<Self> {
+        let count = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let start = |number: usize| {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let handle = runtime.handle().clone();
+            thread::Builder::new().name(format!("worker {number}")).spawn(move || runtime.block_on(pending::<()>()))?;
+            Ok(handle)
+        };
+        let handles = (0..count).map(start).collect::<io::Result<_>>()?;
+        Ok(Self { handles, next: AtomicUsize::new(0) })
+    }
+
+    /// Gives a task to the next worker in turn.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let turn = self.next.fetch_add(1, Relaxed);
+        if let Some(handle) = self.handles.get(turn % self.handles.len()) {
+            handle.spawn(task);
+        }
+    }
+}
