@@ -1,11 +1,12 @@
 //! Puts the page into the binary of a release: a list of its files, with what is in them. Other builds read them from
-//! the folder, so that a change is seen by loading the page again.
+//! the folder, so that a change is seen by loading the page again. A release also has the commit in its version.
 
 use std::{
     env,
     fmt::Write,
     fs, io,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 fn main() -> io::Result<()> {
@@ -13,9 +14,11 @@ fn main() -> io::Result<()> {
     let page = package.join("../static").canonicalize()?;
     println!("cargo::rerun-if-changed={}", page.display());
     let mut files = Vec::new();
-    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+    let release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if release {
         list(&page, &mut files)?;
     }
+    println!("cargo::rustc-env=LINGER_VERSION={}", version(release));
     files.sort();
     let mut code = String::from("&[");
     for file in files {
@@ -26,6 +29,34 @@ fn main() -> io::Result<()> {
     code.push(']');
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     fs::write(out.join("page.rs"), code)
+}
+
+/// The version, and of a release the commit. Other builds would be linked anew with every commit.
+fn version(release: bool) -> String {
+    let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    println!("cargo::rerun-if-env-changed=LINGER_COMMIT");
+    match release.then(commit).flatten() {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version,
+    }
+}
+
+/// The commit: what the variable says, where the sources are built without their repository, or else git.
+fn commit() -> Option<String> {
+    let named = env::var("LINGER_COMMIT").ok().filter(|commit| !commit.is_empty());
+    named.or_else(|| {
+        // Written to by every commit and checkout.
+        println!(
+            "cargo::rerun-if-changed={}",
+            git(&["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"])?
+        );
+        git(&["rev-parse", "--short=12", "HEAD"])
+    })
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -13,6 +13,7 @@ use std::{
 use crate::emulator::{Emulator, ROOT};
 use regex::{Captures, Regex};
 use tokio::{
+    io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     time::timeout,
 };
@@ -100,6 +101,24 @@ async fn the_readme_shows_what_happens() {
 }
 
 #[tokio::test]
+async fn the_loop_of_the_readme_prints_each_message_once() {
+    let emulator = Emulator::start(&[]).await;
+    let readme = fs::read_to_string(ROOT.join("README.md")).unwrap();
+    let mut blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let script = blocks.find(|block| block.contains("while ")).expect("a loop");
+    let mut child = start(&script.replace("localhost:3000", emulator.address()));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for number in 0..3 {
+        let body = format!("message={number}&nick=ann");
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let sent = reqwest::Client::new().post(emulator.url("/pub")).header(form.0, form.1).body(body).send().await;
+        assert!(sent.unwrap().status().is_success());
+        let line = timeout(Duration::from_secs(10), lines.next_line()).await.expect("it prints").unwrap();
+        assert_eq!(line, Some(format!("ann: {number}")));
+    }
+}
+
+#[tokio::test]
 async fn the_api_document_shows_what_happens() {
     run_here("docs/API.md").await;
 }
@@ -151,6 +170,31 @@ fn the_code_and_both_documents_name_the_same_codes() {
     let table = Regex::new(r"\([^)]*\)").unwrap().replace_all(table, "");
     assert_eq!(names(r"`([a-z_]+)`", &table), code);
     assert_eq!(names(r"(\w+)", &enums.join(" ")), code);
+}
+
+#[test]
+fn the_files_and_functions_of_the_walk_exist() {
+    let document = fs::read_to_string(ROOT.join("docs/WHY.md")).unwrap();
+    let quoted = Regex::new(r"`([^`]+)`").unwrap();
+    let all = |text: &str| -> Vec<String> { quoted.captures_iter(text).map(|found| found[1].to_owned()).collect() };
+    let mut steps = 0;
+    for row in document.lines().filter(|line| line.starts_with('|')) {
+        let files: Vec<_> = all(row).into_iter().filter(|text| text.contains('/') && !text.contains(' ')).collect();
+        let files: Vec<_> = files.iter().filter(|file| file.contains('.') || file.ends_with('/')).collect();
+        for file in &files {
+            assert!(ROOT.join(file).exists(), "{file}");
+        }
+        let columns: Vec<_> = row.trim_matches('|').split('|').collect();
+        let [_, functions, _] = columns.as_slice() else { continue };
+        let code: String = files.iter().filter_map(|file| fs::read_to_string(ROOT.join(file)).ok()).collect();
+        for function in all(functions) {
+            let name = function.rsplit(['.', ':']).next().unwrap();
+            let defined = Regex::new(&format!(r"(?m)(fn {name}\b|^  (async )?{name}\()")).unwrap();
+            assert!(defined.is_match(&code), "{function} is not in {files:?}");
+            steps += 1;
+        }
+    }
+    assert!(steps > 12, "{steps}");
 }
 
 #[test]

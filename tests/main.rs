@@ -21,6 +21,8 @@ mod crowd;
 mod deploy;
 mod docs;
 mod emulator;
+mod errors;
+mod examples;
 #[cfg(feature = "dynamodb")]
 mod functions;
 mod garbage;
@@ -32,6 +34,7 @@ mod log;
 #[cfg(feature = "dynamodb")]
 mod outage;
 mod process;
+mod proxies;
 #[cfg(feature = "dynamodb")]
 mod proxy;
 #[cfg(feature = "dynamodb")]

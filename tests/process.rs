@@ -91,7 +91,9 @@ async fn what_it_can_not_do_it_says_at_once() {
     for (arguments, environment, expected) in [
         (&["--allowed-origin", "https://example.com/"][..], &[][..], "it ends with a slash; write https://example.com"),
         (&["--allowed-origin", "https://example.com/a"], &[], "it has a path, /a; write https://example.com"),
+        (&["--allowed-origin", "*"], &[], "all origins can't be allowed at once"),
         (&["--retention", "soon"], &[], "must be a time from 1s to 3650d"),
+        (&["--wait-max", "26s"], &[], "must be 25 s at most"),
         (&["--static-dir", "/nowhere"], &[], "there is no page at /nowhere"),
         (&["--port", "0"], &[("LINGER_HOLDS_MAX", "many")], "LINGER_HOLDS_MAX is \"many\""),
         (&["--host", "nowhere.invalid"], &[], "can't listen on nowhere.invalid:3000"),
@@ -100,6 +102,31 @@ async fn what_it_can_not_do_it_says_at_once() {
         assert!(code == 1 || code == 2, "{code}");
         assert!(said.contains(expected), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_health_check_succeeds_only_while_the_server_answers() {
+    let mut emulator = Emulator::start(&["--host", "0.0.0.0", "--allowed-host", "a.example"]).await;
+    let port = emulator.address().rsplit(':').next().unwrap().to_owned();
+    let check = async || {
+        let health = command().args(["health", "--host", "0.0.0.0", "--port", &port]).output();
+        let output = timeout(Duration::from_secs(10), health).await.expect("it ends").unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(check().await, (true, String::new()));
+    emulator.signal("TERM");
+    emulator.ended().await;
+    let (healthy, said) = check().await;
+    assert!(!healthy && said.starts_with("linger: not healthy: "), "{said}");
+    // Something else listens there.
+    let other = std::net::TcpListener::bind(("0.0.0.0", port.parse::<u16>().unwrap())).unwrap();
+    let answer = std::thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        std::io::Write::write_all(&mut stream, b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap();
+    });
+    let (healthy, said) = check().await;
+    answer.join().unwrap();
+    assert!(!healthy && said.contains("answered HTTP/1.1 404"), "{said}");
 }
 
 #[tokio::test]

@@ -2,26 +2,29 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum, builder::Resettable};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
 use http::HeaderValue;
 use ipnet::IpNet;
 use pubsub::limits;
 
 use crate::{addresses::Allowed, client::ProxyHeader, development::Make, names};
 
-/// Publish/subscribe over plain HTTP long polling, on this machine.
+/// The linger server: publish/subscribe over plain HTTP long polling, on this machine.
 ///
-/// The maxima of the store are set by LINGER_…_MAX variables, which docs/OPERATIONS.md lists. A variable that is empty is
-/// not set.
+/// LINGER_…_MAX variables set further limits; docs/OPERATIONS.md lists them. A variable that is empty is not set.
 #[derive(Debug, Parser)]
-#[command(name = "linger", version, args_conflicts_with_subcommands = true)]
+#[command(name = "linger", version = crate::VERSION, args_conflicts_with_subcommands = true)]
 pub(crate) struct Flags {
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// The name or address to listen on
-    #[arg(long, env = "LINGER_HOST", default_value = "127.0.0.1", value_parser = names::listener)]
+    #[arg(long, global = true, env = "LINGER_HOST", default_value = "127.0.0.1", value_parser = names::listener)]
     pub(crate) host: String,
 
     /// The port to listen on; 0 picks a free one
-    #[arg(long, env = "LINGER_PORT", default_value = "3000", value_parser = names::port)]
+    #[arg(long, global = true, env = "LINGER_PORT", default_value = "3000", value_parser = names::port)]
     pub(crate) port: u16,
 
     /// The folder of a page of your own, instead of linger's
@@ -32,8 +35,8 @@ pub(crate) struct Flags {
     #[arg(long, env = "LINGER_RETENTION", default_value = "24h", value_parser = limits::duration)]
     pub(crate) retention: Duration,
 
-    /// How long a poll is held at most: 3s, 1m, or a number of seconds
-    #[arg(long, env = "LINGER_WAIT_MAX", default_value = "25s", value_parser = limits::duration)]
+    /// How long a poll is held at most: 3s, or a number of seconds; 25s is the limit
+    #[arg(long, env = "LINGER_WAIT_MAX", default_value = "25s", value_parser = wait_max)]
     pub(crate) wait_max: Duration,
 
     /// How long a connection stays open without a request. Longer than the 60 s of most balancers: whoever closes first
@@ -135,10 +138,26 @@ pub(crate) struct Flags {
     /// How log lines are written
     #[arg(long, env = "LINGER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
 
-    /// What to do instead of serving
-    #[command(subcommand)]
-    pub(crate) make: Option<Make>,
+/// What the program does instead of serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Ask the server on --host and --port whether it is well; the exit code says so
+    Health,
+    #[command(flatten)]
+    Make(Make),
+}
+
+/// Reads how long polls are held. The documented 25 s are a promise to clients and proxies: `client.js` gives up an answer
+/// after 40 s, and many proxies give up after 30 s.
+fn wait_max(text: &str) -> Result<Duration, String> {
+    let wait = limits::duration(text).map_err(|error| error.to_string())?;
+    let limit = limits::WAIT_MAX;
+    if wait > limit {
+        return Err(format!("must be {} s at most: clients and proxies give up on longer polls", limit.as_secs()));
+    }
+    Ok(wait)
 }
 
 /// Where messages are kept.

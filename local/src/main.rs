@@ -1,4 +1,4 @@
-//! The emulator: linger on one machine, in one process.
+//! The linger server: linger on one machine, in one process.
 
 mod access;
 mod addresses;
@@ -6,6 +6,7 @@ mod answers;
 mod client;
 mod development;
 mod flags;
+mod health;
 mod hosts;
 mod metrics;
 mod names;
@@ -38,7 +39,7 @@ use crate::{
     addresses::Addresses,
     answers::Answers,
     client::Proxies,
-    flags::Flags,
+    flags::{Command, Flags},
     hosts::Hosts,
     metrics::Metrics,
     page::Page,
@@ -47,16 +48,21 @@ use crate::{
     store::Opened,
 };
 
+/// The version, and in a release the commit that it was built from.
+const VERSION: &str = env!("LINGER_VERSION");
+
 /// When the process ends, log lines that nobody takes are given up after this.
 const LAST_LINES_MAX: Duration = Duration::from_millis(200);
 
-/// Why the emulator did not start, or stopped.
+/// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
     Setting(#[from] InvalidSetting),
     #[error("there is no page at {0}: --static-dir must be a folder with index.html")]
     Page(io::Error),
+    #[error("not healthy: {0}")]
+    Health(io::Error),
     #[error("can't listen on {address}: {error}")]
     Listen { address: String, error: io::Error },
     #[cfg(not(feature = "dynamodb"))]
@@ -98,8 +104,10 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
-    if let Some(make) = &flags.make {
-        return Ok(make.run()?);
+    match &flags.command {
+        Some(Command::Health) => return health::check(&flags.host, flags.port).map_err(Failure::Health),
+        Some(Command::Make(make)) => return Ok(make.run()?),
+        None => {}
     }
     let limits = Limits::from_environment(limits::variable)?;
     let page = Page::new(flags.static_dir.clone()).map_err(Failure::Page)?;

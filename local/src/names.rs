@@ -10,6 +10,10 @@ use ipnet::IpNet;
 const ORIGIN: &str =
     "an origin is a scheme and a host, and a port if it is not the scheme's own, such as https://example.com";
 
+/// Why there is no `*`: with it any page that somebody opens could read all that is said here, also in an internal network.
+const ALL_ORIGINS: &str = "all origins can't be allowed at once: any page that somebody visits could read every channel. \
+    Write each origin, such as https://example.com";
+
 /// What a host is.
 const HOST: &str = "a host is a name or an address, such as example.com or 192.168.0.7";
 
@@ -17,6 +21,9 @@ const HOST: &str = "a host is a name or an address, such as example.com or 192.1
 /// port.
 pub(crate) fn origin(text: &str) -> Result<HeaderValue, String> {
     let text = text.trim();
+    if text == "*" {
+        return Err(ALL_ORIGINS.to_owned());
+    }
     let (scheme, rest) = text.split_once("://").ok_or(ORIGIN)?;
     let scheme = scheme.to_ascii_lowercase();
     let letter = scheme.starts_with(|first: char| first.is_ascii_lowercase());
@@ -74,7 +81,7 @@ fn canonical(host: &str, form: &str) -> Result<String, String> {
         return Ok(format!("[{address}]"));
     }
     if host.contains('*') {
-        return Err(format!("{host} would match nothing: write each name"));
+        return Err(format!("{host} would match nothing: patterns are not supported, write each name"));
     }
     if !host.is_ascii() {
         return Err(format!("{host} has letters that are sent otherwise; write the form that begins with xn--"));
@@ -171,16 +178,16 @@ mod tests {
             ("http://2130706433", "2130706433 is sent as"),
             ("http://0x7f.0.0.1", "0x7f.0.0.1 is sent as"),
             ("http://127.0.0.0x1", "127.0.0.0x1 is sent as"),
-            ("https://*.example.com", "*.example.com would match nothing: write each name"),
+            ("https://*.example.com", "*.example.com would match nothing: patterns are not supported, write each name"),
             ("https://*", "* would match nothing"),
             ("https://bücher.example", "bücher.example has letters that are sent otherwise"),
             ("https://example.com:65536", "65536 is no port"),
+            (" * ", "all origins can't be allowed at once"),
         ] {
             assert!(refused(text).starts_with(said), "{}", refused(text));
         }
         for text in [
             "example.com",
-            "*",
             "",
             "https://",
             "https://ann@example.com",

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, Request,
+    HeaderMap, HeaderValue, Request,
     header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
 use http_body::Body;
@@ -14,6 +14,9 @@ use super::{
     fields::{Fields, Value},
     form, json,
 };
+
+/// How much of a media type an error repeats. The longest common one, of a spreadsheet, has 65 characters.
+const SHOWN_CHARS_MAX: usize = 80;
 
 /// The media types that an endpoint takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,8 +31,8 @@ enum MediaType {
     Json,
 }
 
-/// Finds the known fields in a body. Of several faults the first counts: the media type, the body as a whole, a field that
-/// stands in the query instead, a field given twice.
+/// Finds the known fields in a body. Only the first error is reported, in this order: the media type, the body as a whole,
+/// a field that stands in the query instead, a field given twice.
 pub(super) async fn read<const N: usize, B>(
     request: Request<B>,
     takes: Takes,
@@ -40,7 +43,7 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let (parts, body) = request.into_parts();
-    let media_type = media_type(&parts.headers, takes)?;
+    let media_type = media_type(&parts.headers, takes, body.is_end_stream())?;
     let (body, counted) = bodies.collect(body).await?;
     let mut fields = Fields::new(names);
     read_into(&mut fields, media_type, &body)?;
@@ -54,20 +57,23 @@ where
 pub(super) fn misplaced(name: &str) -> Problem {
     let detail = match name {
         TOKEN => "token stands in the query, which ends up in logs; send Authorization: Bearer, or a form".to_owned(),
-        name => format!("{name} stands in the query; it belongs into the body, and nothing is read from the query"),
+        name => format!("{name} is in the query string, of which nothing is read; send it in the body"),
     };
     Problem::new(Code::MisplacedParameter, detail)
 }
 
-fn media_type(headers: &HeaderMap, takes: Takes) -> Result<MediaType, Problem> {
+/// The media type of a body. Without a body and a type it is an empty form, so that the error names the missing field.
+fn media_type(headers: &HeaderMap, takes: Takes, empty: bool) -> Result<MediaType, Problem> {
     if headers.contains_key(CONTENT_ENCODING) {
-        let detail = "a body is taken as it is, without Content-Encoding";
+        let detail = "the body has a Content-Encoding; send it without one, uncompressed";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
     let mut given = headers.get_all(CONTENT_TYPE).iter();
-    let known = match (given.next(), given.next()) {
-        (Some(one), None) => one.to_str().ok().and_then(known_media_type),
-        _ => None,
+    let (known, came) = match (given.next(), given.next()) {
+        (None, _) if empty => return Ok(MediaType::Form),
+        (None, _) => (None, "has no Content-Type".to_owned()),
+        (Some(one), None) => (one.to_str().ok().and_then(known_media_type), format!("came as {}", shown(one))),
+        _ => (None, "has more than one Content-Type".to_owned()),
     };
     match known {
         Some(MediaType::Json) if takes == Takes::Form => None,
@@ -75,13 +81,17 @@ fn media_type(headers: &HeaderMap, takes: Takes) -> Result<MediaType, Problem> {
     }
     .ok_or_else(|| {
         let allowed = match takes {
-            Takes::Form => "the body must be a form: application/x-www-form-urlencoded, in UTF-8",
-            Takes::FormAndJson => {
-                "the body must be a form or JSON: application/x-www-form-urlencoded or application/json, in UTF-8"
-            }
+            Takes::Form => "a form (application/x-www-form-urlencoded)",
+            Takes::FormAndJson => "a form (application/x-www-form-urlencoded) or JSON (application/json)",
         };
-        Problem::new(Code::UnsupportedMediaType, allowed)
+        Problem::new(Code::UnsupportedMediaType, format!("the body {came}; it must be {allowed}, in UTF-8"))
     })
+}
+
+/// A media type as an error shows it: it may be anything, of any length.
+fn shown(content_type: &HeaderValue) -> String {
+    let visible = String::from_utf8_lossy(content_type.as_bytes());
+    visible.chars().take(SHOWN_CHARS_MAX).collect()
 }
 
 fn known_media_type(content_type: &str) -> Option<MediaType> {
@@ -100,16 +110,32 @@ fn known_media_type(content_type: &str) -> Option<MediaType> {
 }
 
 fn read_into<const N: usize>(fields: &mut Fields<N>, media_type: MediaType, body: &[u8]) -> Result<(), Problem> {
-    let malformed = |error: &dyn ToString| Problem::new(Code::MalformedBody, error.to_string());
     match media_type {
-        MediaType::Form => {
-            for pair in form::pairs(body) {
-                let (name, value) = pair.map_err(|error| malformed(&error))?;
+        MediaType::Form => read_form_into(fields, body),
+        MediaType::Json => json::read_into(fields, body).map_err(|error| malformed(json::described(&error))),
+    }
+}
+
+fn read_form_into<const N: usize>(fields: &mut Fields<N>, body: &[u8]) -> Result<(), Problem> {
+    let mut escapes = Ok(());
+    for pair in form::pairs(body) {
+        match pair {
+            Ok((name, value)) => {
                 fields.put(&name, String::from_utf8(value.into_owned()).map_or(Value::NotText, Value::Text));
             }
-            Ok(())
+            Err(error) => escapes = escapes.and(Err(malformed(error))),
         }
-        MediaType::Json => json::read_into(fields, body)
-            .map_err(|error| malformed(&format!("the body can't be read as a JSON object: {error}"))),
     }
+    // Unknown fields are ignored, so JSON sent as a form would pass for a form without fields.
+    if fields.is_empty() && body.trim_ascii_start().starts_with(b"{") {
+        return Err(malformed(
+            "the body looks like JSON but came as a form; send it with the header Content-Type: application/json \
+             (curl: --json instead of -d)",
+        ));
+    }
+    escapes
+}
+
+fn malformed(detail: impl ToString) -> Problem {
+    Problem::new(Code::MalformedBody, detail)
 }

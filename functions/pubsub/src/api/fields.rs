@@ -56,6 +56,11 @@ impl<const N: usize> Fields<N> {
         }
     }
 
+    /// Whether no known field was given.
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.iter().all(Option::is_none)
+    }
+
     /// Whether a field was given.
     pub(super) fn has(&self, name: &str) -> bool {
         let mut given = self.names.iter().zip(&self.values);

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 
 /// A `%` without two hexadecimal digits behind it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a '%' must be followed by two hexadecimal digits; '%' itself is written %25")]
+#[error(
+    "a '%' must be followed by two hexadecimal digits; '%' itself is written %25 (curl: --data-urlencode writes it so)"
+)]
 pub(super) struct MalformedEscape;
 
 /// A name and a value.

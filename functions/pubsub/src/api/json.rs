@@ -7,6 +7,7 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::error::Category;
 
 use super::{
     Problem,
@@ -19,6 +20,19 @@ pub(super) fn read_into<const N: usize>(fields: &mut Fields<N>, json: &[u8]) -> 
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     fields.deserialize(&mut deserializer)?;
     deserializer.end()
+}
+
+/// What is wrong with a body, without the parser's own words: they are about its inside, and change with its version.
+pub(super) fn described(error: &serde_json::Error) -> String {
+    let example = r#"a JSON object such as {"message": "hi"}"#;
+    match error.classify() {
+        Category::Eof if error.line() <= 1 && error.column() == 0 => format!("the body is empty; it must be {example}"),
+        Category::Eof => format!("the body ends in the middle of its JSON; it must be {example}"),
+        Category::Data | Category::Io => format!("the body is JSON but no object; it must be {example}"),
+        Category::Syntax => {
+            format!("the body is no valid JSON at line {}, column {}", error.line(), error.column())
+        }
+    }
 }
 
 impl<'de, const N: usize> DeserializeSeed<'de> for &mut Fields<N> {

@@ -18,6 +18,9 @@ use crate::{
 
 const KEY_HEADER: &str = "idempotency-key";
 
+/// `curl -d hi` is what many try first: a form without the field.
+const MESSAGE_BY_CURL: &str = "curl: --data-urlencode 'message=hi'";
+
 /// What is to be published, and where.
 #[derive(Debug)]
 pub(super) struct Publication {
@@ -26,8 +29,8 @@ pub(super) struct Publication {
     pub(super) key: Option<Key>,
 }
 
-/// Reads a request, and gives what its body counts for. Of several faults the first counts: the body as a whole, the
-/// token, the other fields in their order. What is not allowed is the last: it takes the channel to know that.
+/// Reads a request, and gives what its body counts for. Only the first error is reported: of the body as a whole, of the
+/// token, of the other fields in their order, and last that it is not allowed, since that depends on the channel.
 pub(super) async fn parse<B>(
     request: Request<B>,
     bodies: &Bodies,
@@ -56,7 +59,7 @@ fn publication(mut fields: Fields<5>, headers: &HeaderMap) -> Result<Publication
 
     let text = fields.text("message", Code::InvalidMessage)?.unwrap_or_default();
     let text = Text::parse(text).map_err(|error| match error {
-        InvalidText::Missing => Problem::new(Code::MissingMessage, error),
+        InvalidText::Missing => Problem::new(Code::MissingMessage, format!("{error} ({MESSAGE_BY_CURL})")),
         InvalidText::TooLarge(_) => Problem::new(Code::MessageTooLarge, error),
     })?;
 
