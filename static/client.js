@@ -33,16 +33,16 @@ export function newKey() {
 export async function publish(draft) {
   check('publish', arguments);
   const { channel = 'lobby', nick, message, key = newKey(), timeout = PUBLISH_MS } = draft;
-  const { clock, signal, fetch } = means(draft);
+  const { clock, signal, ...how } = means(draft);
   const base = server(draft.base);
-  const form = new URLSearchParams({ channel, nick: nick ?? '', message, key });
+  const fields = `${new URLSearchParams({ channel, nick: nick ?? '', message, key })}`;
   const is = (/** @type {any} */ sent) => typeof sent.id === 'string' && sent.channel === channel;
-  const question = { base, path: '/pub', asked: `key=${key}`, is, form };
+  const question = { base, path: '/pub', fields, posts: true, asked: `key=${key}`, is };
   const deadline = clock.now() + timeout;
   for (let failures = 0; ; failures += 1) {
     const limitMs = Math.max(1, Math.min(ATTEMPT_MAX_MS, deadline - clock.now()));
     try {
-      return await request({ ...question, limitMs }, { fetch, clock, signal });
+      return await request({ ...question, limitMs }, { ...how, clock, signal });
     } catch (error) {
       if (!(error instanceof LingerError) || !error.mayPass) throw error;
       const { ms, early } = backOff(failures, error.retryAfter);
@@ -106,7 +106,7 @@ export async function history(options) {
   check('history', arguments);
   const { channel = 'lobby', before, limit = 100 } = options;
   const asked = `${new URLSearchParams({ channel, before })}`;
-  const question = { base: server(options.base), path: `/sub?${asked}&limit=${limit}`, asked, is: isHistory };
+  const question = { base: server(options.base), path: '/sub', fields: `${asked}&limit=${limit}`, asked, is: isHistory };
   // Whoever asks again by hand is not to be answered by a cache.
   return request({ ...question, limitMs: ATTEMPT_MAX_MS, again: true }, means(options));
 }

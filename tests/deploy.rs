@@ -12,7 +12,7 @@ use crate::{
 fn deploy_builds_deploys_uploads_tries_it_and_prints_the_link() {
     for shell in shells() {
         let account = Account::new(&shell);
-        let ended = account.run("deploy", &["--stack", "chat", "--parameter-overrides", "Retention=7d"], "");
+        let ended = account.run("deploy", &["--open", "--stack", "chat", "--parameter-overrides", "Retention=7d"], "");
         assert!(ended.succeeded && ended.said.ends_with("linger is at https://page.example\n"), "{}", ended.said);
         assert_eq!(ended.complained, "");
         let calls = account.calls();
@@ -36,14 +36,14 @@ fn deploy_builds_deploys_uploads_tries_it_and_prints_the_link() {
 fn a_page_that_is_being_loaded_keeps_its_files_and_older_ones_go() {
     for shell in shells() {
         let account = Account::new(&shell);
-        assert!(account.run("deploy", &[], "").succeeded);
+        assert!(account.run("deploy", &["--open"], "").succeeded);
         let index = account.folder.join("bucket/index.html");
         let first = fs::read_to_string(&index).unwrap();
         let version = first.split("href=\"v").nth(1).unwrap().split('/').next().unwrap().to_owned();
         // As if another version had been there before.
         fs::write(&index, first.replace(&format!("v{version}/"), "v77/")).unwrap();
         account.calls();
-        assert!(account.run("deploy", &[], "").succeeded);
+        assert!(account.run("deploy", &["--open"], "").succeeded);
         let calls = account.calls();
         let strays = calls.iter().find(|call| call.contains("s3 rm")).unwrap();
         let kept = format!("--recursive --exclude index.html --exclude v{version}/* --exclude v77/*");
@@ -55,7 +55,7 @@ fn a_page_that_is_being_loaded_keeps_its_files_and_older_ones_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_works_as_it_is_uploaded() {
     let account = Account::new(Path::new("bash"));
-    assert!(account.run("deploy", &[], "").succeeded);
+    assert!(account.run("deploy", &["--open"], "").succeeded);
     let bucket = account.folder.join("bucket");
     let emulator = Emulator::start(&["--static-dir", bucket.to_str().unwrap()]).await;
     let said = smoke::run(&emulator.base, &[]).await.expect("all is well");
@@ -76,7 +76,7 @@ fn a_new_account_gets_no_reservation_but_a_warning() {
     for shell in shells() {
         let account = Account::new(&shell);
         account.has("account", "10\t10");
-        let ended = account.run("deploy", &[], "");
+        let ended = account.run("deploy", &["--open"], "");
         assert!(ended.succeeded && ended.said.contains("allows 10 invocations at once"), "{}", ended.said);
         assert!(ended.said.contains("about 5 tabs can wait") && ended.said.contains("--quota-code L-B99A9384"));
         assert!(!account.parameters().iter().any(|parameter| parameter.contains("Concurrency")));
@@ -89,7 +89,7 @@ fn reservations_are_what_the_account_can_spare() {
         for (limits, publish, subscribe) in [("1000\t1000", 50, 400), ("1000\t280", 20, 160), ("1000\t118", 2, 16)] {
             let account = Account::new(&shell);
             account.has("account", limits);
-            let ended = account.run("deploy", &[], "");
+            let ended = account.run("deploy", &["--open"], "");
             let said =
                 format!("invocations at once, {publish} are set aside for publishers, and {subscribe} for polls");
             assert!(ended.said.contains(&said), "{}", ended.said);
@@ -98,14 +98,14 @@ fn reservations_are_what_the_account_can_spare() {
             assert!(expected.iter().all(|parameter| parameters.contains(parameter)), "{parameters:?}");
         }
         let account = Account::new(&shell);
-        account.run("deploy", &["--parameter-overrides", "PublishConcurrency=7", "Retention=1h"], "");
+        account.run("deploy", &["--open", "--parameter-overrides", "PublishConcurrency=7", "Retention=1h"], "");
         let parameters = account.parameters();
         assert!(
             parameters.contains(&"PublishConcurrency=7".to_owned()) && parameters.contains(&"Retention=1h".to_owned())
         );
         assert!(!parameters.iter().any(|parameter| parameter.starts_with("SubscribeConcurrency")), "{parameters:?}");
         let account = Account::new(&shell);
-        account.run("deploy", &["--parameter-overrides", "ManagedInstances=yes"], "");
+        account.run("deploy", &["--open", "--parameter-overrides", "ManagedInstances=yes"], "");
         assert!(account.parameters().contains(&"SubscribeConcurrency=0".to_owned()), "managed instances reserve none");
     }
 }
@@ -131,7 +131,7 @@ fn a_second_run_changes_what_is_given_and_nothing_else() {
 fn the_secret_is_new_when_it_is_asked_for_and_never_shown() {
     for shell in shells() {
         let account = Account::new(&shell);
-        let first = account.run("deploy", &[], "").said;
+        let first = account.run("deploy", &["--open"], "").said;
         let parameters = account.parameters();
         let secret = parameters.iter().find_map(|parameter| parameter.strip_prefix("OriginSecret=")).unwrap();
         assert!(secret.len() == 48 && !first.contains(secret) && first.contains("OriginSecret=***"), "{first}");
@@ -148,8 +148,56 @@ fn the_secret_is_new_when_it_is_asked_for_and_never_shown() {
 }
 
 #[test]
+fn nobody_opens_an_api_to_all_without_saying_so() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        let ended = account.run("deploy", &[], "");
+        assert!(!ended.succeeded && ended.complained.contains("./deploy --open"), "{}", ended.complained);
+        assert_eq!(account.calls(), [""; 0]);
+        // Keys that are taken away open it too.
+        let account = Account::deployed(&shell);
+        account.has("parameters", "AccessKeys={\"keys\":[]}\n");
+        let without = ["--parameter-overrides", "AccessKeys=\"\""];
+        assert!(!account.run("deploy", &without, "").succeeded);
+        assert!(account.run("deploy", &[&without[..], &["--open"]].concat(), "").succeeded);
+        // A stack stays as it is.
+        let ended = Account::deployed(&shell).run("deploy", &[], "");
+        assert!(ended.succeeded && ended.said.contains("Everybody may publish and subscribe, as before"));
+    }
+}
+
+#[test]
+fn public_keys_are_given_and_private_ones_refused() {
+    for shell in shells() {
+        let account = Account::new(&shell);
+        let file = account.folder.join("keys.json");
+        let give = |keys: &str| {
+            fs::write(&file, keys).unwrap();
+            account.run("deploy", &["--access-keys", file.to_str().unwrap()], "")
+        };
+        let ended = give("{\"keys\": [\n  {\"kty\": \"EC\", \"kid\": \"a b\"}\n]}\n");
+        assert!(ended.succeeded, "{}", ended.complained);
+        let calls = account.calls();
+        // As SAM reads it: between quotes, with those inside escaped.
+        let given = "AccessKeys=\"{\\\"keys\\\": [   {\\\"kty\\\": \\\"EC\\\", \\\"kid\\\": \\\"a b\\\"} ]}\" ";
+        assert!(calls[1].contains(given), "{}", calls[1]);
+        assert!(calls.last().unwrap().ends_with(" --guarded"), "{calls:?}");
+        for wrong in ["", "[]", "{\"keys\": [{\"kty\": \"OKP\", \"d\" : \"x\"}]}", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"x\"}]}"] {
+            let ended = give(wrong);
+            assert!(!ended.succeeded && !ended.complained.contains("\"x\""), "{wrong}");
+            assert_eq!(account.calls(), [""; 0], "{wrong}");
+        }
+        // A stack that has keys is tried with them in mind.
+        let account = Account::deployed(&shell);
+        account.has("parameters", "AccessSecret=arn:aws:secretsmanager:eu-west-1:000000000000:secret:keys\n");
+        assert!(account.run("deploy", &[], "").succeeded);
+        assert!(account.calls().last().unwrap().ends_with(" --guarded"));
+    }
+}
+
+#[test]
 fn the_region_and_the_profile_count_for_every_command() {
-    let arguments = ["--region", "eu-west-1", "--profile", "work", "--parameter-overrides", "Retention=7d"];
+    let arguments = ["--region", "eu-west-1", "--profile", "work", "--open", "--parameter-overrides", "Retention=7d"];
     let everywhere = |account: &Account| {
         let calls = account.all_calls();
         for call in calls.iter().filter(|call| !call.starts_with("python3")) {
@@ -173,7 +221,7 @@ fn the_region_and_the_profile_count_for_every_command() {
 fn a_budget_is_made_where_budgets_are() {
     for shell in shells() {
         let account = Account::new(&shell);
-        let arguments = ["--region", "eu-north-1", "--profile", "work", "--budget", "20", "me@example.com"];
+        let arguments = ["--open", "--region", "eu-north-1", "--profile", "work", "--budget", "20", "me@example.com"];
         assert!(account.run("deploy", &arguments, "").succeeded);
         let made = account.calls().into_iter().find(|call| call.contains("linger-budget")).unwrap();
         assert!(
@@ -188,20 +236,20 @@ fn a_first_deployment_that_failed_is_cleared_away_when_that_is_agreed_to() {
     for shell in shells() {
         let account = Account::new(&shell);
         account.has("status", "ROLLBACK_COMPLETE");
-        let ended = account.run("deploy", &[], "no\n");
+        let ended = account.run("deploy", &["--open"], "no\n");
         assert!(!ended.succeeded && ended.said.contains("is ROLLBACK_COMPLETE"), "{}", ended.said);
         assert_eq!(account.calls(), [""; 0]);
-        assert!(account.run("deploy", &[], "linger\n").succeeded);
+        assert!(account.run("deploy", &["--open"], "linger\n").succeeded);
         let calls = account.calls();
         assert_eq!(calls[0], "aws cloudformation delete-stack --stack-name linger");
         assert_eq!(calls[1], "aws cloudformation wait stack-delete-complete --stack-name linger");
         assert!(calls[3].contains("PublishConcurrency=50"), "all is chosen anew: {}", calls[3]);
 
         account.has("status", "UPDATE_IN_PROGRESS");
-        let ended = account.run("deploy", &[], "");
+        let ended = account.run("deploy", &["--open"], "");
         assert!(!ended.succeeded && ended.complained.contains("is being changed"), "{}", ended.complained);
         account.has("status", "REVIEW_IN_PROGRESS");
-        assert!(account.run("deploy", &[], "").succeeded, "nothing was made yet");
+        assert!(account.run("deploy", &["--open"], "").succeeded, "nothing was made yet");
     }
 }
 
@@ -213,7 +261,7 @@ fn without_cloudfront_there_is_an_api_and_it_is_said_how() {
             "events",
             "Resource handler returned: Your account must be verified before you can add new CloudFront",
         );
-        let ended = account.run_failing("deploy", &[], "", "sam deploy");
+        let ended = account.run_failing("deploy", &["--open"], "", "sam deploy");
         assert!(
             !ended.succeeded && ended.complained.contains("--parameter-overrides WithPage=no"),
             "{}",
@@ -222,7 +270,7 @@ fn without_cloudfront_there_is_an_api_and_it_is_said_how() {
         assert!(!account.calls().iter().any(|call| call.starts_with("aws s3")), "nothing is uploaded");
 
         account.has("outputs", "ApiUrl=https://api.example\nApiEndpoint=https://api.example\nTableName=the-table\n");
-        let bare = ["--parameter-overrides", "WithPage=no", "AllowedOrigins=https://a.example,https://b.example"];
+        let bare = ["--open", "--parameter-overrides", "WithPage=no", "AllowedOrigins=https://a.example,https://b.example"];
         let ended = account.run("deploy", &bare, "");
         assert!(ended.succeeded && ended.said.ends_with("linger is at https://api.example\n"), "{}", ended.said);
         let calls = account.calls();
@@ -239,7 +287,7 @@ fn without_cloudfront_there_is_an_api_and_it_is_said_how() {
 fn what_fails_stops_it() {
     for shell in shells() {
         for fails in ["sam build", "sam deploy", "aws lambda", "aws cloudfront", "aws s3", "python3 tests/aws/smoke"] {
-            let ended = Account::new(&shell).run_failing("deploy", &[], "", fails);
+            let ended = Account::new(&shell).run_failing("deploy", &["--open"], "", fails);
             assert!(!ended.succeeded && !ended.said.contains("linger is at"), "{fails}: {}", ended.said);
         }
         for wrong in [&["--stack"][..], &["--parameter-overrides", "Retention"], &["--parameter-overrides", "A=1 B=2"]]

@@ -31,9 +31,9 @@ const LOOK_AGAIN_MS = [15_000, 30_000, 60_000];
 const polls = [];
 
 /** The poll that a subscription has a part in. @param {string} base @param {boolean} share @param {Means} means */
-export function pollFor(base, share, { fetch, clock }) {
-  const here = polls.filter((poll) => poll.base === base && poll.share === share);
-  return here.find((poll) => poll.fetch === fetch && poll.clock === clock) ?? new Poll(base, share, fetch, clock);
+export function pollFor(base, share, { fetch, clock, token }) {
+  const here = polls.filter((poll) => poll.base === base && poll.share === share && poll.token.given === token.given);
+  return here.find((poll) => poll.fetch === fetch && poll.clock === clock) ?? new Poll(base, share, { fetch, clock, token });
 }
 
 class Poll {
@@ -55,13 +55,30 @@ class Poll {
   /** Ends what is being waited for. */
   stop = new AbortController();
 
-  /** @param {string} base @param {boolean} share @param {Means['fetch']} fetch @param {Means['clock']} clock */
-  constructor(base, share, fetch, clock) {
+  /** @param {string} base @param {boolean} share @param {Means} means */
+  constructor(base, share, { fetch, clock, token }) {
     this.base = base;
     this.share = share;
     this.fetch = fetch;
     this.clock = clock;
-    this.tabs = new Tabs(share && `${base}/sub`, this);
+    this.token = token;
+    // With a token it is alone until it knows whose.
+    this.tabs = this.tabsOf(share && !token.given ? '' : undefined);
+  }
+
+  /** The tabs of those who may do the same. @param {string} [who] without it, this one is alone */
+  tabsOf(who) {
+    return new Tabs(who !== undefined && `${this.base}/sub ${who}`.trim(), this);
+  }
+
+  /** Finds those who may do the same, now that the token is known, or is another one. */
+  async meet() {
+    const who = await this.token.who().catch(() => undefined);
+    const tabs = this.tabsOf(who);
+    if (who === undefined || tabs.name === this.tabs.name) return;
+    this.tabs.leave();
+    this.tabs = tabs;
+    tabs.join();
   }
 
   /** @param {Subscriber} subscriber */
@@ -187,6 +204,7 @@ class Poll {
   async turn() {
     this.stop = new AbortController();
     const { signal } = this.stop;
+    if (this.share && this.token.given) await this.meet();
     const { active } = this;
     const { leading } = this.tabs;
     for (const subscriber of active) subscriber.take();
@@ -251,8 +269,8 @@ class Poll {
   async ask(places, waitS, signal) {
     const begun = this.clock.now();
     this.asking = true;
-    const { base, fetch, clock } = this;
-    const answers = await ask(base, places, waitS, this.failures > 0, { fetch, clock, signal }).finally(() => {
+    const { base, fetch, clock, token } = this;
+    const answers = await ask(base, places, waitS, this.failures > 0, { fetch, clock, token, signal }).finally(() => {
       this.asking = false;
     });
     if (places.some((place, index) => place.had(answers[index]))) throw notLinger('an older answer', { status: 200 });

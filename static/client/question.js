@@ -9,9 +9,6 @@ import { isBatch, request } from './request.js';
 const HELD_MAX_MS = 40_000;
 const LOOK_MAX_MS = 10_000;
 
-/** Proxies take lines of about 2,000 characters; longer questions are posted. */
-const LINE_MAX = 1500;
-
 /** What an answer says of each channel. A channel may have any name, such as `__proto__`. @param {any} body */
 const said = ({ channels }) => new Map(Object.entries(Object(channels)));
 
@@ -28,17 +25,14 @@ const said = ({ channels }) => new Map(Object.entries(Object(channels)));
 export async function ask(base, places, waitS, again, means) {
   const last = places.find((place) => place.last)?.last;
   const asked = `channels=${places.map((place) => place.asked)}${last ? `&last=${last}` : ''}`;
-  const query = `${asked}&wait=${waitS}`;
-  const { origin } = globalThis.location ?? {};
-  const posts = query.length > LINE_MAX || (origin && new URL(base).origin !== origin);
-  const how = posts ? { path: '/sub', form: new URLSearchParams(query) } : { path: `/sub?${query}` };
+  const fields = `${asked}&wait=${waitS}`;
   const is = (/** @type {any} */ body) => {
     const batches = said(body);
     const right = ({ channel, cursor } = places[0]) => (batches.has(channel) ? isBatch(batches.get(channel)) : cursor);
     return Boolean(body.channels) && places.every((place) => right(place));
   };
   const limitMs = waitS > 0 ? HELD_MAX_MS : LOOK_MAX_MS;
-  const batches = said(await request({ base, ...how, asked, is, again, limitMs }, means));
+  const batches = said(await request({ base, path: '/sub', fields, asked, is, again, limitMs }, means));
   return places.map(({ channel, cursor, after }) => {
     const standing = { messages: [], cursor, missed: false };
     return { ...standing, ...batches.get(channel), channel, after };

@@ -7,6 +7,9 @@ import { answered } from './wait.js';
 /** A server that asks for a longer pause than this is mistaken. */
 const RETRY_AFTER_MAX_S = 3600;
 
+/** Proxies take lines of about 2,000 characters; longer questions are posted. */
+const LINE_MAX = 1500;
+
 /** Statuses below 500 that the same request may not have the next time. */
 const PASSING = [0, 408, 425, 429];
 
@@ -65,11 +68,12 @@ function isMessage(message) {
  *
  * @typedef {object} Question
  * @property {string} base the server
- * @property {string} path with its query
+ * @property {string} path
+ * @property {string} fields as a query has them, and a form
  * @property {string} asked what `Linger-For` says on an answer to it
  * @property {(body: any) => boolean} is whether a body has the shape of an answer
  * @property {number} limitMs when to give it up
- * @property {URLSearchParams} [form] to be posted
+ * @property {boolean} [posts] whether they are posted wherever the server is
  * @property {boolean} [again] whether a poll was made before, and got no answer of linger
  */
 
@@ -81,7 +85,7 @@ function isMessage(message) {
  * @returns {Promise<any>} the body
  * @throws {LingerError} or the reason of the signal
  */
-export async function request(question, { fetch, clock, signal }) {
+export async function request(question, { fetch, clock, signal, token }) {
   const reason = () => signal?.reason ?? new Error('aborted');
   if (signal?.aborted) throw reason();
   const stop = new AbortController();
@@ -91,7 +95,7 @@ export async function request(question, { fetch, clock, signal }) {
     signal?.addEventListener('abort', () => reject(reason()), { signal: stop.signal });
   });
   try {
-    const body = await Promise.race([answer(question, fetch, stop.signal), cut]);
+    const body = await Promise.race([allowed(question, fetch, stop.signal, token), cut]);
     answered(question.base);
     return body;
   } finally {
@@ -99,26 +103,57 @@ export async function request(question, { fetch, clock, signal }) {
   }
 }
 
-/** @param {Question} question @param {typeof globalThis.fetch} fetch @param {AbortSignal} signal */
-async function answer(question, fetch, signal) {
-  const { base, path, form, again } = question;
-  // Whoever keeps answers by their address has none for a new one.
-  const own = again && !form ? `&_=${Math.random().toString(36).slice(2)}` : '';
+/**
+ * The answer to whoever has the token; with another one, if the first is refused.
+ *
+ * @param {Question} question
+ * @param {typeof globalThis.fetch} fetch
+ * @param {AbortSignal} signal
+ * @param {import('./token.js').Token} token
+ */
+async function allowed(question, fetch, signal, token) {
+  /** @param {Promise<string | undefined>} promised */
+  const had = (promised) =>
+    promised.catch((cause) => {
+      throw new LingerError('no token can be had', { code: 'no_token', cause });
+    });
+  const bearer = await had(token.get());
   try {
-    // A form, with the key as a field, needs no preflight.
-    const method = form ? 'POST' : 'GET';
-    const response = await fetch(base + path + own, { method, body: form, signal, cache: 'no-store' });
-    return read(question, response, await response.text());
-  } catch (cause) {
-    if (cause instanceof LingerError) throw cause;
-    throw new LingerError(`the server does not answer${refusable(base)}`, { cause });
+    return await answer(question, fetch, signal, bearer);
+  } catch (error) {
+    const refused = /** @type {LingerError} */ (error).code === 'unauthorized' && bearer;
+    const other = refused && (await had(token.renew(refused)));
+    if (!other) throw error;
+    return answer(question, fetch, signal, other);
   }
 }
 
-/** A browser does not tell a page of another origin whether it was refused. @param {string} base */
-function refusable(base) {
+/** @param {Question} question @param {typeof globalThis.fetch} fetch @param {AbortSignal} signal @param {string} [bearer] */
+async function answer(question, fetch, signal, bearer) {
+  const { base, path, fields, posts, again } = question;
+  const foreign = isForeign(base);
+  // A form, with the key and the token as fields, needs no preflight.
+  const body = posts || foreign || fields.length > LINE_MAX ? new URLSearchParams(fields) : undefined;
+  if (bearer && foreign) body?.set('token', bearer);
+  const headers = bearer && !foreign ? { authorization: `Bearer ${bearer}` } : undefined;
+  // Whoever keeps answers by their address has none for a new one.
+  const own = again ? `&_=${Math.random().toString(36).slice(2)}` : '';
+  const [method, address] = body ? ['POST', path] : ['GET', `${path}?${fields}${own}`];
+  try {
+    const response = await fetch(base + address, { method, body, headers, signal, cache: 'no-store' });
+    return read(question, response, await response.text());
+  } catch (cause) {
+    if (cause instanceof LingerError) throw cause;
+    // A browser does not tell a page of another origin whether it was refused.
+    const refusable = foreign ? `, or does not allow pages of ${globalThis.location.origin}` : '';
+    throw new LingerError(`the server does not answer${refusable}`, { cause });
+  }
+}
+
+/** Whether a server is on another origin than the page, if there is a page. @param {string} base */
+function isForeign(base) {
   const origin = globalThis.location?.origin;
-  return origin && new URL(base).origin !== origin ? `, or does not allow pages of ${origin}` : '';
+  return Boolean(origin) && new URL(base).origin !== origin;
 }
 
 /**

@@ -140,7 +140,7 @@ export class Subscriber {
 
   /** The server says that such a request never succeeds. @param {Error} error */
   fail(error) {
-    this.tell({ state: 'stopped', reason: error.message });
+    this.tell({ state: 'stopped', reason: error.message, code: /** @type {any} */ (error).code });
     this.error = error;
     this.end();
   }

@@ -12,7 +12,7 @@
  *
  * @typedef {{state: 'connecting' | 'live' | 'missed' | 'offline'}
  *   | {state: 'retrying', in: number, reason: string, status?: number, type?: string}
- *   | {state: 'stopped', reason: string}} State `in` is in seconds; `missed` lasts until the next answer; `status` and
+ *   | {state: 'stopped', reason: string, code?: string}} State `in` is in seconds; `missed` lasts until the next answer; `status` and
  *   `type` are of the answer, when somebody else than linger answered
  *
  * @typedef {object} Clock
@@ -26,6 +26,8 @@
  * @property {AbortSignal} [signal] ends it
  * @property {typeof globalThis.fetch} [fetch] instead of the global one
  * @property {Clock} [clock] instead of the machine's
+ * @property {string | (() => string | Promise<string>)} [token] where the server has keys. A function is asked when a token
+ *   is needed, again before that expires, and once more when it is refused
  *
  * @typedef {object} Draft
  * @property {string} [channel] by default `lobby`
@@ -57,7 +59,7 @@
  * @typedef {Batch & {after: string | undefined}} Answer a batch with the cursor that was asked with
  * @typedef {Map<string, string>} Positions a cursor for each of some channels
  *
- * @typedef {{fetch: typeof globalThis.fetch, clock: Clock, signal?: AbortSignal}} Means
+ * @typedef {{fetch: typeof globalThis.fetch, clock: Clock, signal?: AbortSignal, token: import('./token.js').Token}} Means
  */
 
 export {};

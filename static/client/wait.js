@@ -1,6 +1,8 @@
 // Clocks, and pauses between attempts: how long, and what ends one early.
 
-/** @import { Clock, Means } from './types.js' */
+/** @import { Clock, Means, Where } from './types.js' */
+
+import { tokenFrom } from './token.js';
 
 const BACK_OFF_FIRST_MS = 500;
 const BACK_OFF_MAX_MS = 30_000;
@@ -20,9 +22,9 @@ const machine = {
 /** Looked up at each request, for a page may put its own in place. @type {typeof globalThis.fetch} */
 const machineFetch = (...request) => globalThis.fetch(...request);
 
-/** What requests are made with. @param {Partial<Means>} given @returns {Means} */
-export function means({ fetch = machineFetch, clock = machine, signal }) {
-  return { fetch, clock, signal };
+/** What requests are made with. @param {Where} given @returns {Means} */
+export function means({ fetch = machineFetch, clock = machine, signal, token }) {
+  return { fetch, clock, signal, token: tokenFrom(token) };
 }
 
 /**

@@ -18,6 +18,7 @@ managed = Stack(ManagedInstances="yes")
 CHOICES = {
     "ExistingTable": ["", "restored"],
     "AllowedOrigins": ["", "https://example.com"],
+    "AccessSecret": ["", "arn:aws:secretsmanager:us-east-1:000000000000:secret:keys-abcdef"],
     "WithPage": ["yes", "no"],
     "AddressRequests": [0, 1000],
     "WebAcl": ["", "arn:aws:wafv2:us-east-1:000000000000:global/webacl/mine/id"],
@@ -169,6 +170,29 @@ def only_cloudfront_knows_the_secret_and_the_functions_know_the_one_before_too()
     assert all(TEMPLATE["Parameters"][name]["NoEcho"] for name in ("OriginSecret", "OriginSecretBefore"))
     for function in Stack(WithPage="no").of_type("AWS::Lambda::Function").values():
         assert "LINGER_ORIGIN_SECRETS" not in function["Properties"]["Environment"]["Variables"]
+
+
+def who_may_do_what_is_told_to_both_functions_and_a_secret_is_no_parameter():
+    secret = CHOICES["AccessSecret"][1]
+    for stack in (Stack(AccessSecret=secret), Stack(AccessSecret=secret, ManagedInstances="yes")):
+        for function in stack.of_type("AWS::Lambda::Function").values():
+            variables = function["Properties"]["Environment"]["Variables"]
+            assert variables["LINGER_ACCESS_SECRET"] == {"Fn::Sub": "{{resolve:secretsmanager:${AccessSecret}:SecretString}}"}
+            for name in ("Keys", "Issuer", "Audience"):
+                assert variables[f"LINGER_ACCESS_{name.upper()}"] == {"Ref": f"Access{name}"}
+    for function in plain.of_type("AWS::Lambda::Function").values():
+        assert "LINGER_ACCESS_SECRET" not in function["Properties"]["Environment"]["Variables"]
+    cors = Stack(AllowedOrigins="https://example.com").properties("Api")["CorsConfiguration"]
+    assert "authorization" in cors["AllowHeaders"] and "www-authenticate" in cors["ExposeHeaders"]
+    pattern = TEMPLATE["Parameters"]["AccessSecret"]["AllowedPattern"]
+    assert re.fullmatch(pattern, secret) and not re.fullmatch(pattern, '{"keys": []}'), "no secret is given in clear"
+
+
+def what_is_expected_of_tokens_is_refused_without_keys():
+    for name in ("AccessIssuer", "AccessAudience"):
+        assert Stack(**{name: "me"}).refused()
+        assert not Stack(**{name: "me"}, AccessKeys='{"keys":[]}').refused()
+        assert not Stack(**{name: "me"}, AccessSecret=CHOICES["AccessSecret"][1]).refused()
 
 
 def names_of_the_whole_account_are_short_and_of_this_stack_alone():

@@ -71,10 +71,8 @@ for (const [name, start] of Object.entries(sites)) {
       await hasState(page, 'offline');
       await outside('meanwhile');
       await page.waitForTimeout(3000);
-      const back = performance.now();
       await context.setOffline(false);
       await shows(page, 'before', 'meanwhile');
-      assert.ok(performance.now() - back < 2000);
       await hasState(page, 'live');
     });
 

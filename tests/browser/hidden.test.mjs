@@ -37,10 +37,8 @@ describe('hidden', { concurrency: true }, () => {
           assert.ok(polls.ended.length >= 2 && polls.ended.length <= 6, `${polls.ended.length} polls`);
           assert.ok(share <= 1 / 20, `a share of ${share}`);
           await publish(site.api, 'seen when shown', { channel: 'hidden' });
-          const shown = performance.now();
           await page.bringToFront();
           await shows(page, 'still held', 'seen at a look', 'seen when shown');
-          assert.ok(performance.now() - shown < 2000);
           await oneHold(polls);
         } finally {
           await own.close();

@@ -80,11 +80,13 @@ export function watchPolls(context) {
   return { ended, held: () => [...waiting.values()].filter(({ held }) => held).length };
 }
 
-/** Until exactly one poll is held, and still is a moment later. */
+/** Until exactly one poll is held, and still is a moment later: between two holds there is none. */
 export async function oneHold(polls, limit) {
-  await until('one poll is held', () => polls.held() === 1, limit);
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  assert.equal(polls.held(), 1);
+  await until('one poll is held', async () => {
+    if (polls.held() !== 1) return false;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return polls.held() === 1;
+  }, limit);
 }
 
 /** Whether no poll is held, and none is a second later: between two holds there is none for a moment. */

@@ -65,6 +65,8 @@ enum Failure {
     Retention(InvalidSetting),
     #[error("LINGER_ACCESS_KEYS and LINGER_ACCESS_SECRET: {0}")]
     Access(#[from] InvalidKeys),
+    #[error("{0} does nothing without keys, so everybody may do everything: give both, or none")]
+    Keyless(&'static str),
     #[error(transparent)]
     Limits(#[from] InvalidSetting),
     #[error("the runtime failed: {0}")]
@@ -126,13 +128,17 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
 
 /// Who may do what: public keys, and those that are secret, which come from elsewhere. Without any, everybody may do
 /// everything.
-fn access(lookup: impl Fn(&str) -> Option<String>) -> Result<Access, InvalidKeys> {
+fn access(lookup: impl Fn(&str) -> Option<String>) -> Result<Access, Failure> {
     let sets: Vec<_> = ["LINGER_ACCESS_KEYS", "LINGER_ACCESS_SECRET"].into_iter().filter_map(&lookup).collect();
-    if sets.is_empty() {
-        return Ok(Access::open());
-    }
     let expected = Expected { issuer: lookup("LINGER_ACCESS_ISSUER"), audience: lookup("LINGER_ACCESS_AUDIENCE") };
-    Access::guarded(sets.iter().map(String::as_str), expected, Clock::System)
+    if !sets.is_empty() {
+        return Ok(Access::guarded(sets.iter().map(String::as_str), expected, Clock::System)?);
+    }
+    match expected {
+        Expected { issuer: Some(_), .. } => Err(Failure::Keyless("LINGER_ACCESS_ISSUER")),
+        Expected { audience: Some(_), .. } => Err(Failure::Keyless("LINGER_ACCESS_AUDIENCE")),
+        Expected { issuer: None, audience: None } => Ok(Access::open()),
+    }
 }
 
 /// Makes the table, whenever DynamoDB is there. The function must not end for the lack of it: cargo-lambda starts none a
