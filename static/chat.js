@@ -2,6 +2,7 @@
 
 /** @import { Channel, World } from './chat/channel.js' */
 
+import { onToken } from './chat/access.js';
 import { count, startNotifying } from './chat/attention.js';
 import { Channels } from './chat/channels.js';
 import { Composer } from './chat/composer.js';
@@ -12,18 +13,16 @@ import { noChannel, startSharing, welcome } from './chat/share.js';
 import { showNoState, showState } from './chat/state.js';
 import { startSwitcher } from './chat/switcher.js';
 import { isChannelName } from './chat/words.js';
-import { base } from './config.js';
 
 /** The channel in the address. */
 const named = () => new URLSearchParams(location.search).get('channel') || 'lobby';
 
 const composer = new Composer(() => conversation.goToEnd());
-const conversation = new Conversation(base, (channel) => welcome(base, channel.name));
+const conversation = new Conversation((channel) => welcome(channel.name));
 const notify = startNotifying(go);
 
 /** @type {World} */
 const world = {
-  base,
   nick: () => composer.name,
   came(channel, entries, first) {
     conversation.came(channel, entries, first);
@@ -96,7 +95,8 @@ addEventListener('keydown', (event) => {
 });
 element('retry', HTMLButtonElement).addEventListener('click', () => channels.open?.retry());
 
-startSharing(base, () => channels.open?.name ?? 'lobby', leave);
+startSharing(() => channels.open?.name ?? 'lobby', leave);
 startSwitcher(channels, go);
+onToken(() => composer.known());
 channels.begin();
 open();

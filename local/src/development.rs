@@ -127,6 +127,7 @@ impl Keys {
         let mut kid = [0; 8];
         SystemRandom::new().fill(&mut kid)?;
         let private = self.algorithm.generate(&base64url(&kid))?;
+        fs::create_dir_all(&self.folder)?;
         let (path, keys) = (self.folder.join(PRIVATE), self.folder.join(PUBLIC));
         create(&path, 0o600, &json!({ "keys": [private] }))?;
         let mode = if matches!(self.algorithm, Algorithm::Hs256) { 0o600 } else { 0o644 };

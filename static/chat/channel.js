@@ -3,6 +3,7 @@
 /** @import { Batch, Message, State } from '../client/types.js' */
 
 import { subscribe } from '../client.js';
+import { where } from './access.js';
 import { Outbox } from './outbox.js';
 import { Own } from './own.js';
 import { mentions } from './words.js';
@@ -19,7 +20,6 @@ const KEPT_MAX = 200;
  * @property {boolean} mention whether it speaks of the reader
  *
  * @typedef {object} World what a channel is in
- * @property {string} base
  * @property {() => string} nick the name in this window
  * @property {(channel: Channel, entries: Entry[], first: boolean) => void} came what was said; `first` is what was there
  * @property {(channel: Channel) => void} counted what is unread has changed, or what was said last
@@ -56,7 +56,7 @@ export class Channel {
     this.at = at;
     this.world = world;
     this.own = new Own(name, world.nick);
-    this.outbox = new Outbox(world.base, this);
+    this.outbox = new Outbox(this);
     this.own.onOther(() => {
       const others = this.entries.filter(({ message, own }) => !own && this.own.has(message));
       for (const { message } of others) this.mark(message.id, true);
@@ -64,9 +64,9 @@ export class Channel {
   }
 
   start() {
-    const { world, name: channel, cursor } = this;
+    const { name: channel, cursor } = this;
     this.following = subscribe({
-      ...{ base: world.base, channel, cursor, last: JOIN_WITH, signal: this.stop.signal },
+      ...{ ...where, channel, cursor, last: JOIN_WITH, signal: this.stop.signal },
       onMessages: (messages, batch) => this.came(messages, batch),
       onState: (state) => this.told(state),
     });

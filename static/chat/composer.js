@@ -2,6 +2,7 @@
 
 /** @import { Channel } from './channel.js' */
 
+import { givenName, may } from './access.js';
 import { element, made } from './dom.js';
 import { readText, write } from './memory.js';
 import { face } from './message.js';
@@ -75,7 +76,7 @@ export class Composer {
     this.nick.value = this.nick.value.trim();
     if (!this.check(true)) return false;
     const { value } = this.nick;
-    if (value !== this.name) {
+    if (value !== this.name && givenName() === undefined) {
       write('sessionStorage', NAME, value);
       write('localStorage', NAME, value);
     }
@@ -83,6 +84,8 @@ export class Composer {
     this.me.replaceChildren(face(value || null), made('bdi', '', value || 'Name'));
     this.me.classList.toggle('named', value !== '');
     this.me.title = value ? `Your name: ${value}` : 'Enter your name';
+    // A name that comes with the token stays.
+    this.me.disabled = givenName() !== undefined;
     // Where there is room, one is asked for a name; on a phone the text comes first.
     this.rename(value === '' && matchMedia('(min-width: 48.01rem)').matches);
     return true;
@@ -100,12 +103,15 @@ export class Composer {
     const text = checkText(this.message.value);
     const name = checkNick(this.nick.value.trim());
     const stopped = this.channel?.state.state === 'stopped';
-    const says = name || text.says || (stopped ? 'The chat has stopped. What you write stays here.' : '');
+    const reads = this.channel !== undefined && !may('publish', this.channel.name);
+    this.form.classList.toggle('reading', reads);
+    const lost = stopped ? 'The chat has stopped. What you write stays here.' : '';
+    const says = reads ? 'You can read this channel, but not write in it.' : name || text.says || lost;
     if (this.problem.textContent !== says) this.problem.textContent = says;
-    this.problem.classList.toggle('wrong', text.wrong || name !== '');
+    this.problem.classList.toggle('wrong', !reads && (text.wrong || name !== ''));
     this.nick.setAttribute('aria-invalid', String(name !== ''));
     this.message.setAttribute('aria-invalid', String(text.wrong && text.says !== ''));
-    const sendable = !text.wrong && name === '' && !stopped;
+    const sendable = !text.wrong && name === '' && !stopped && !reads;
     this.send.setAttribute('aria-disabled', String(!sendable));
     this.keep();
     return nameOnly ? name === '' : sendable;
@@ -124,11 +130,19 @@ export class Composer {
     this.message.focus();
   }
 
+  /** What the token says is known, or is about another channel. */
+  known() {
+    const name = this.channel?.name;
+    this.form.hidden = name === undefined || !(may('publish', name) || may('subscribe', name));
+    this.nick.value = givenName() ?? this.nick.value;
+    this.called();
+  }
+
   /** Writes for another channel, where one left off. @param {Channel | undefined} channel */
   open(channel) {
     this.keep();
     this.channel = channel;
-    this.form.hidden = !channel;
+    this.known();
     if (!channel) return;
     this.message.value = readText('sessionStorage', `linger draft ${channel.name}`) ?? '';
     this.message.placeholder = `Message #${channel.name}`;

@@ -3,6 +3,7 @@
 /** @import { Channel, Entry } from './channel.js' */
 
 import { history } from '../client.js';
+import { where } from './access.js';
 import { element, made } from './dom.js';
 import { Item } from './message.js';
 import { untilMidnight } from './words.js';
@@ -36,9 +37,8 @@ export class Conversation {
   complete = false;
   loading = false;
 
-  /** @param {string} base @param {(channel: Channel) => Node[]} welcome what an empty channel says */
-  constructor(base, welcome) {
-    this.base = base;
+  /** @param {(channel: Channel) => Node[]} welcome what an empty channel says */
+  constructor(welcome) {
     this.welcomes = welcome;
     this.scroller = element('scroller', HTMLElement);
     this.list = element('conversation', HTMLOListElement);
@@ -161,7 +161,7 @@ export class Conversation {
     this.loading = true;
     this.again.hidden = true;
     try {
-      const asked = { base: this.base, channel: channel.name, before: oldest.message.id, limit: OLDER };
+      const asked = { ...where, channel: channel.name, before: oldest.message.id, limit: OLDER };
       const { messages } = await history(asked);
       // What was oldest may have gone meanwhile, or another channel be open.
       if (this.channel !== channel) return;

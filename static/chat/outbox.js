@@ -5,6 +5,7 @@
 /** @import { Channel } from './channel.js' */
 
 import { newKey, publish } from '../client.js';
+import { where } from './access.js';
 import { button, made } from './dom.js';
 import { read, write } from './memory.js';
 import { bubble } from './message.js';
@@ -45,9 +46,8 @@ export class Outbox {
   /** Gives a text back to be changed. */
   edit = (/** @type {string} */ _text) => {};
 
-  /** @param {string} base @param {Channel} channel */
-  constructor(base, channel) {
-    this.base = base;
+  /** @param {Channel} channel */
+  constructor(channel) {
     this.channel = channel;
     this.name = `linger unsent ${channel.name}`;
     this.list = made('ol', '');
@@ -95,11 +95,10 @@ export class Outbox {
     if (this.sending) return;
     this.sending = true;
     for (let entry = this.next(); entry; entry = this.next()) {
-      const { base } = this;
       const channel = this.channel.name;
       const { nick, text: message, key } = entry;
       try {
-        const { id } = await publish({ base, channel, nick, message, key, timeout: TRY_MS });
+        const { id } = await publish({ ...where, channel, nick, message, key, timeout: TRY_MS });
         this.sent(entry, id);
       } catch (error) {
         const { message: reason = String(error), mayPass = false } = /** @type {any} */ (error);

@@ -1,15 +1,19 @@
 // How others come into a channel: by its link, or from a terminal. And what a channel says in which nothing was said.
 
+import { where } from './access.js';
 import { closeDialog, copyButton, element, made, openDialog } from './dom.js';
 import { address } from './list.js';
 import { NAME_RULE, channelName } from './words.js';
 
-/** @param {string} base @param {string} name */
-function ways(base, name) {
+/** @param {string} name */
+function ways(name) {
+  const { base, token } = where;
+  const bearer = token ? '-H "Authorization: Bearer $TOKEN" ' : '';
   const api = new URL(`${base}/pub`, document.baseURI).href;
   const texts = {
-    'Whoever has this link can read and write here': address(name),
-    'From a terminal': `curl -d channel=${name} -d message=hello ${api}`,
+    [token ? 'The link to this channel, for those who have a token' : 'Whoever has this link can read and write here']:
+      address(name),
+    'From a terminal': `curl ${bearer}-d channel=${name} -d message=hello ${api}`,
   };
   return Object.entries(texts).map(([label, text]) => {
     const code = made('code', '', text);
@@ -20,12 +24,12 @@ function ways(base, name) {
   });
 }
 
-/** @param {string} base @param {() => string} name of the channel that is open @param {(name: string) => void} leave */
-export function startSharing(base, name, leave) {
+/** @param {() => string} name of the channel that is open @param {(name: string) => void} leave */
+export function startSharing(name, leave) {
   const dialog = element('share', HTMLElement);
   element('share-open', HTMLButtonElement).addEventListener('click', () => {
     element('share-title', HTMLHeadingElement).replaceChildren(made('bdi', '', `#${name()}`));
-    element('share-ways', HTMLElement).replaceChildren(...ways(base, name()));
+    element('share-ways', HTMLElement).replaceChildren(...ways(name()));
     openDialog(dialog);
   });
   element('leave', HTMLButtonElement).addEventListener('click', () => {
@@ -36,10 +40,10 @@ export function startSharing(base, name, leave) {
   dialog.addEventListener('click', ({ target }) => target === dialog && closeDialog(dialog));
 }
 
-/** What an empty channel says. @param {string} base @param {string} name */
-export function welcome(base, name) {
+/** What an empty channel says. @param {string} name */
+export function welcome(name) {
   const title = made('h2', '', made('bdi', '', `#${name}`));
-  return [title, made('p', '', 'Nothing has been said here yet.'), ...ways(base, name)];
+  return [title, made('p', '', 'Nothing has been said here yet.'), ...ways(name)];
 }
 
 /** What is said instead of a channel that can't be one. @param {string} wanted */

@@ -2,6 +2,7 @@
 
 /** @import { State } from '../client/types.js' */
 
+import { readable, where } from './access.js';
 import { element } from './dom.js';
 
 const shown = element('state', HTMLParagraphElement);
@@ -64,6 +65,17 @@ function words(now) {
       }
       return { brief: `Retrying in ${now.in} s`, whole: `No connection: ${now.reason}. The chat goes on by itself.` };
     case 'stopped':
-      return { brief: 'Stopped', whole: `The chat has stopped: ${now.reason}.` };
+      return { brief: 'Stopped', whole: stopped(now) };
   }
+}
+
+/** Why it has stopped, for somebody who has a link and knows nothing of tokens. @param {{reason: string, code?: string}} now */
+function stopped({ reason, code }) {
+  const others = readable().map((name) => `#${name}`);
+  if (code === 'forbidden') {
+    return `Your link does not let you read this channel${others.length > 0 ? `. It is for ${others.join(', ')}` : ''}.`;
+  }
+  if (code !== 'unauthorized') return `The chat has stopped: ${reason}.`;
+  if (!where.token) return 'To read here, you need a link with a token. Ask whoever runs this chat for one.';
+  return `Your link is no longer good: ${reason}. Ask whoever gave it to you for a new one.`;
 }

@@ -38,7 +38,8 @@ export class Token {
     const { given } = this;
     if (typeof given !== 'function') return given;
     try {
-      const token = await given();
+      // Not at once: if it throws, `present` is not set yet.
+      const token = await Promise.resolve().then(given);
       if (typeof token !== 'string') throw new TypeError('token() gave no text');
       this.renewAt = claims(token).exp * 1000 - RENEW_MS || Infinity;
       return token;

@@ -58,7 +58,7 @@ export function server() {
     const posted = pathname === '/sub' && init.body;
     // What makes an address one of its own has nothing to say.
     const { _: own, ...query } = Object.fromEntries(posted || searchParams);
-    const request = { url, path: pathname, query, own, body: init.body, signal: init.signal };
+    const request = { url, path: pathname, query, own, body: init.body, headers: init.headers, signal: init.signal };
     asked.push(request);
     return new Promise((resolve, reject) => {
       // An object with an error's status is a problem document, any other an answer of linger; a text is somebody else's.

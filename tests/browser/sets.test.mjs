@@ -179,7 +179,7 @@ test('one channel that the server refuses ends its own subscription, and no othe
   };
   while (latest().query.wait === '0') await answer();
   await bad.ended;
-  assert.deepEqual(bad.states.at(-1), { state: 'stopped', reason: 'not for you' });
+  assert.deepEqual(bad.states.at(-1), { state: 'stopped', reason: 'not for you', code: 'forbidden' });
   assert.deepEqual([good.states.at(-1), other.states.at(-1)], [{ state: 'live' }, { state: 'live' }]);
   assert.deepEqual(asks(latest()), ['good:7-1,other:7-1', '25']);
   for (const { stop } of [good, other]) stop.abort();

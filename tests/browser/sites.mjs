@@ -1,6 +1,6 @@
 // What the chat is tried against: the emulator, and both functions with DynamoDB Local behind them. A site has the
 // address of its page and of its API, and can be hung, let go on, and stopped; whoever starts it again at the same
-// `ports` finds an empty log.
+// `ports` finds an empty log. With `access`, keys and an audience, tokens are needed.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -11,16 +11,18 @@ import { root, startEmulator, until } from './support.mjs';
 
 export const sites = { 'the emulator': emulatorSite, 'both functions': functionsSite };
 
-async function emulatorSite([port] = []) {
-  const { base, port: had, signal, stop } = await startEmulator(...(port ? ['--port', port] : []));
+async function emulatorSite([port] = [], access) {
+  const guarded = access ? ['--access-keys', access.keys, '--access-audience', access.audience] : [];
+  const { base, port: had, signal, stop } = await startEmulator(...(port ? ['--port', port] : []), ...guarded);
   const go = { hang: () => signal('SIGSTOP'), goOn: () => signal('SIGCONT'), stop };
   return { page: base, api: base, ports: [had], ...go };
 }
 
 /** As `functions/watch` runs them, in a group of processes of its own, which a terminal would end with Ctrl-C. */
-async function functionsSite(ports) {
+async function functionsSite(ports, access) {
   const [page, api] = ports ?? [await freePort(), await freePort()];
-  const env = { ...process.env, PAGE_PORT: page, API_PORT: api };
+  const guarded = access && { LINGER_ACCESS_KEYS: access.keys, LINGER_ACCESS_AUDIENCE: access.audience };
+  const env = { ...process.env, PAGE_PORT: page, API_PORT: api, ...guarded };
   const watch = spawn(`${root}/functions/watch`, { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   // Not our own stderr: whoever reads that would wait for a watch that outlives its test.
   watch.stderr.pipe(process.stderr, { end: false });

@@ -1,0 +1,74 @@
+// Where the API is, and as whom one is there: by the token of the link that one came by, or else of config.js. What the
+// token allows is for the server to decide; the page only leaves out what would be refused.
+
+import { claims } from '../client/token.js';
+import * as config from '../config.js';
+import { readText, write } from './memory.js';
+
+const KEPT = 'linger token';
+
+/** What the token says, as far as it is known. @type {any} */
+let says = {};
+
+/** Those who want to know when it is known. @type {Set<() => void>} */
+const listeners = new Set();
+
+/** Takes the token out of the address, so that nobody passes it on with a link, and keeps it for this session. */
+function fromLink() {
+  const token = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (!token) return readText('sessionStorage', KEPT);
+  history.replaceState(history.state, '', location.pathname + location.search);
+  write('sessionStorage', KEPT, token);
+  return token;
+}
+
+/** What config.js may have. @type {{base: string, token?: string | (() => string | Promise<string>)}} */
+const { base, token: configured } = config;
+const given = fromLink() ?? configured;
+
+/** @param {string} token */
+function learn(token) {
+  says = claims(token);
+  for (const call of listeners) call();
+  return token;
+}
+
+if (typeof given === 'string') learn(given);
+
+/** What each call to the client is given. */
+export const where = { base, token: typeof given === 'function' ? async () => learn(await given()) : given };
+
+/** Calls back when another token is known. @param {() => void} call */
+export function onToken(call) {
+  listeners.add(call);
+}
+
+/** The name that the token gives, if it does. @returns {string | undefined} */
+export function givenName() {
+  return typeof says.nickname === 'string' ? says.nickname : undefined;
+}
+
+/** What the token is for: lists of actions and channels. @returns {{actions: string[], channels: string[]}[]} */
+function grants() {
+  const list = says.authorization_details;
+  const isGrant = (/** @type {any} */ each) =>
+    each?.type === 'linger' && Array.isArray(each.actions) && Array.isArray(each.channels);
+  return Array.isArray(list) ? list.filter(isGrant) : [];
+}
+
+/** Whether the token allows this, as far as it is known. @param {'publish' | 'subscribe'} action @param {string} channel */
+export function may(action, channel) {
+  if (Object.keys(says).length === 0) return true;
+  const fits = (/** @type {any} */ name) =>
+    name === channel || (`${name}`.endsWith('*') && channel.startsWith(name.slice(0, -1)));
+  return grants().some(({ actions, channels }) => actions.includes(action) && channels.some(fits));
+}
+
+/** The channels that the token names whole, and may be read. */
+export function readable() {
+  const names = grants().flatMap(({ actions, channels }) => (actions.includes('subscribe') ? channels : []));
+  return [...new Set(names)].filter((name) => typeof name === 'string' && !name.endsWith('*'));
+}
+
+// A link with another token, opened over this page, would change nothing else.
+addEventListener('hashchange', () => location.hash.includes('token=') && location.reload());
