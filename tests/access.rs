@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// A folder with the keys of one algorithm.
-struct Keys(PathBuf);
+pub(crate) struct Keys(PathBuf);
 
 impl Keys {
-    async fn new(algorithm: &str) -> Self {
+    pub(crate) async fn new(algorithm: &str) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Relaxed);
         let folder = env::temp_dir().join(format!("linger-keys-{}-{number}", std::process::id()));
@@ -29,11 +29,11 @@ impl Keys {
         keys
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.0.join(name).to_str().unwrap().to_owned()
     }
 
-    async fn token(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn token(&self, arguments: &[&str]) -> String {
         let private = self.file("linger-private.json");
         let made = command().args(["token", "--keys", &private]).args(arguments).output().await.unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -56,6 +56,17 @@ async fn poll(host: &Host, token: &str, query: &str) -> Answer {
     host.ask(Method::GET, &format!("/sub?{query}"), &[("authorization", &format!("bearer {token}"))], b"").await
 }
 
+/// Every host, with these keys.
+async fn hosts(keys: &Keys) -> Vec<Host> {
+    let mut hosts = vec![Host::emulator(&["--access-keys", &keys.file("linger-keys.json")]).await];
+    #[cfg(feature = "dynamodb")]
+    for variable in ["LINGER_ACCESS_KEYS", "LINGER_ACCESS_SECRET"] {
+        let set = fs::read_to_string(keys.file("linger-keys.json")).unwrap();
+        hosts.push(Host::functions_in(&[(variable, &set)]).await);
+    }
+    hosts
+}
+
 fn check_refused(answer: &Answer, status: u16, code: &str, challenge: Option<&str>) {
     check_problem(answer, answer, status, code);
     assert_eq!(answer.header("www-authenticate"), challenge, "{}", answer.text);
@@ -65,35 +76,40 @@ fn check_refused(answer: &Answer, status: u16, code: &str, challenge: Option<&st
 async fn each_does_what_the_token_says_and_nothing_else() {
     for algorithm in ["es256", "eddsa", "hs256"] {
         let keys = Keys::new(algorithm).await;
-        let host = Host::emulator(&["--access-keys", &keys.file("linger-keys.json")]).await;
         let ann = keys.token(&["--publish", "news", "--subscribe", "news,team.*", "--nickname", "ann"]).await;
         let listener = keys.token(&["--subscribe", "news"]).await;
 
-        let sent = publish(&host, &ann, "channel=news&message=a").await;
-        assert_eq!(sent.status, 200, "{}", sent.text);
-        let form = format!("channel=news&message=b&nick=ann&token={ann}");
-        let sent = host.ask(Method::POST, "/pub", &[("content-type", FORM)], form.as_bytes()).await;
-        assert_eq!(sent.status, 200, "{}", sent.text);
-        let refused = publish(&host, &ann, "channel=news&message=c&nick=bob").await;
-        check_refused(&refused, 403, "nick_not_yours", None);
-        let scope = Some("Bearer error=\"insufficient_scope\"");
-        check_refused(&publish(&host, &listener, "channel=news&message=d").await, 403, "forbidden", scope);
-        check_refused(&publish(&host, &ann, "channel=News&message=e").await, 403, "forbidden", scope);
-
-        let read = poll(&host, &listener, "channel=news&cursor=earliest&wait=0").await;
-        assert_eq!(read.texts(), ["a", "b"]);
-        assert_eq!(read.json()["messages"][0]["nick"], "ann", "a publish without a nick gets the token's");
-        let form = format!("channels=news:earliest,team.a&wait=0&token={ann}");
-        let read = host.ask(Method::POST, "/sub", &[("content-type", FORM)], form.as_bytes()).await;
-        assert_eq!(read.status, 200, "{}", read.text);
-
-        for query in ["channel=ops&wait=0", "channel=ops&before=7-1", "channel=team", "channel=%54eam.a&last=1", ""] {
-            check_refused(&poll(&host, &ann, query).await, 403, "forbidden", scope);
+        for host in hosts(&keys).await {
+            each_does_what_is_said(&host, &ann, &listener).await;
         }
-        let several = poll(&host, &ann, "channels=news,ops,team.a,team&wait=0").await;
-        check_refused(&several, 403, "forbidden", scope);
-        assert_eq!(several.json()["channels"], json!(["ops", "team"]));
     }
+}
+
+async fn each_does_what_is_said(host: &Host, ann: &str, listener: &str) {
+    let sent = publish(host, ann, "channel=news&message=a").await;
+    assert_eq!(sent.status, 200, "{}", sent.text);
+    let form = format!("channel=news&message=b&nick=ann&token={ann}");
+    let sent = host.ask(Method::POST, "/pub", &[("content-type", FORM)], form.as_bytes()).await;
+    assert_eq!(sent.status, 200, "{}", sent.text);
+    let refused = publish(host, ann, "channel=news&message=c&nick=bob").await;
+    check_refused(&refused, 403, "nick_not_yours", None);
+    let scope = Some("Bearer error=\"insufficient_scope\"");
+    check_refused(&publish(host, listener, "channel=news&message=d").await, 403, "forbidden", scope);
+    check_refused(&publish(host, ann, "channel=News&message=e").await, 403, "forbidden", scope);
+
+    let read = poll(host, listener, "channel=news&cursor=earliest&wait=0").await;
+    assert_eq!(read.texts(), ["a", "b"]);
+    assert_eq!(read.json()["messages"][0]["nick"], "ann", "a publish without a nick gets the token's");
+    let form = format!("channels=news:earliest,team.a&wait=0&token={ann}");
+    let read = host.ask(Method::POST, "/sub", &[("content-type", FORM)], form.as_bytes()).await;
+    assert_eq!(read.status, 200, "{}", read.text);
+
+    for query in ["channel=ops&wait=0", "channel=ops&before=7-1", "channel=team", "channel=%54eam.a&last=1", ""] {
+        check_refused(&poll(host, ann, query).await, 403, "forbidden", scope);
+    }
+    let several = poll(host, ann, "channels=news,ops,team.a,team&wait=0").await;
+    check_refused(&several, 403, "forbidden", scope);
+    assert_eq!(several.json()["channels"], json!(["ops", "team"]));
 }
 
 #[tokio::test]

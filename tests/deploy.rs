@@ -182,7 +182,9 @@ fn public_keys_are_given_and_private_ones_refused() {
         let given = "AccessKeys=\"{\\\"keys\\\": [   {\\\"kty\\\": \\\"EC\\\", \\\"kid\\\": \\\"a b\\\"} ]}\" ";
         assert!(calls[1].contains(given), "{}", calls[1]);
         assert!(calls.last().unwrap().ends_with(" --guarded"), "{calls:?}");
-        for wrong in ["", "[]", "{\"keys\": [{\"kty\": \"OKP\", \"d\" : \"x\"}]}", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"x\"}]}"] {
+        for wrong in
+            ["", "[]", "{\"keys\": [{\"kty\": \"OKP\", \"d\" : \"x\"}]}", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"x\"}]}"]
+        {
             let ended = give(wrong);
             assert!(!ended.succeeded && !ended.complained.contains("\"x\""), "{wrong}");
             assert_eq!(account.calls(), [""; 0], "{wrong}");
@@ -270,7 +272,8 @@ fn without_cloudfront_there_is_an_api_and_it_is_said_how() {
         assert!(!account.calls().iter().any(|call| call.starts_with("aws s3")), "nothing is uploaded");
 
         account.has("outputs", "ApiUrl=https://api.example\nApiEndpoint=https://api.example\nTableName=the-table\n");
-        let bare = ["--open", "--parameter-overrides", "WithPage=no", "AllowedOrigins=https://a.example,https://b.example"];
+        let bare =
+            ["--open", "--parameter-overrides", "WithPage=no", "AllowedOrigins=https://a.example,https://b.example"];
         let ended = account.run("deploy", &bare, "");
         assert!(ended.succeeded && ended.said.ends_with("linger is at https://api.example\n"), "{}", ended.said);
         let calls = account.calls();

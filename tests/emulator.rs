@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use crate::canary;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdout},
@@ -156,7 +157,7 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.log);
+        canary::check_and_remove(&self.log);
     }
 }
 

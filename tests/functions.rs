@@ -227,11 +227,24 @@ async fn a_subscriber_frozen_between_two_holds_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_without_its_table_does_not_start() {
-    let output = command("Publish").env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1").stdout(Stdio::piped()).output();
-    let output = timeout(Duration::from_secs(5), output).await.expect("it ends").unwrap();
-    assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout).contains("LINGER_TABLE is not set"));
+async fn a_function_that_can_not_do_its_work_does_not_start() {
+    let table = ("LINGER_TABLE", "linger");
+    for (environment, why) in [
+        (&[][..], "LINGER_TABLE is not set"),
+        (&[table, ("LINGER_ACCESS_KEYS", "{\"keys\":[]}")], "there are 0 keys"),
+        (&[table, ("LINGER_ACCESS_SECRET", " ")], "the keys are no JWK set"),
+        (&[table, ("LINGER_ACCESS_ISSUER", "me")], "LINGER_ACCESS_ISSUER does nothing without keys"),
+        (&[table, ("LINGER_ACCESS_AUDIENCE", "you")], "LINGER_ACCESS_AUDIENCE does nothing without keys"),
+    ] {
+        for name in ["Publish", "Subscribe"] {
+            let mut function = command(name);
+            function.env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1").envs(environment.iter().copied());
+            let output = timeout(Duration::from_secs(10), function.stdout(Stdio::piped()).output()).await;
+            let output = output.expect("it ends").unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(!output.status.success() && said.contains(why), "{name}: {said}");
+        }
+    }
 }
 
 #[test]

@@ -52,13 +52,19 @@ impl Host {
 
     #[cfg(feature = "dynamodb")]
     pub(crate) async fn functions() -> Self {
+        Self::functions_in(&[]).await
+    }
+
+    /// Both functions with something in their environment.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) async fn functions_in(environment: &[(&str, &str)]) -> Self {
         let functions = crate::runtime::Functions::start(&crate::runtime::Settings {
             endpoint: &tests::local::ENDPOINT,
             table: &crate::table::new_table().await,
             concurrency: 10,
             // So that a hold ends after 2 s, as it does on the other hosts here.
             deadline: Duration::from_millis(2500),
-            environment: &[],
+            environment,
         })
         .await;
         Self::new(&functions.base.clone(), functions)

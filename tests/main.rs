@@ -14,6 +14,7 @@ mod account;
 mod adversary;
 mod architecture;
 mod bench;
+mod canary;
 mod channels;
 mod client;
 mod connections;

@@ -2,6 +2,9 @@
 
 use std::{
     collections::HashMap,
+    env,
+    fs::File,
+    path::PathBuf,
     process::{Command as StdCommand, Stdio},
     sync::{
         Arc, Mutex,
@@ -25,7 +28,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::emulator::ROOT;
+use crate::{canary, emulator::ROOT};
 
 /// What a function is started with.
 pub(crate) struct Settings<'a> {
@@ -42,6 +45,14 @@ pub(crate) struct Settings<'a> {
 pub(crate) struct Function {
     process: Child,
     runtime: Arc<Runtime>,
+    /// Where its log is, if that is a file.
+    log: Option<PathBuf>,
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.log.iter().for_each(|log| canary::check_and_remove(log));
+    }
 }
 
 struct Runtime {
@@ -62,7 +73,13 @@ type Reply = Response<Full<Bytes>>;
 impl Function {
     /// Starts the binary that `sam build` made, such as `Publish`.
     pub(crate) async fn start(name: &str, settings: &Settings<'_>) -> Self {
-        Self::start_logging(name, settings, Stdio::null()).await
+        static STARTED: AtomicU64 = AtomicU64::new(0);
+        let number = STARTED.fetch_add(1, Relaxed);
+        let path = env::temp_dir().join(format!("linger-{name}-{}-{number}.log", std::process::id()));
+        let log = File::create(&path).expect("a log file");
+        let mut function = Self::start_logging(name, settings, log.into()).await;
+        function.log = Some(path);
+        function
     }
 
     /// Starts one whose log goes there.
@@ -85,7 +102,7 @@ impl Function {
             .stdout(log)
             .spawn()
             .expect("the function starts");
-        Self { process, runtime }
+        Self { process, runtime, log: None }
     }
 
     /// Invokes it, and returns its answer or its error.

@@ -2,11 +2,20 @@
 
 use tokio::process::Command;
 
-use crate::emulator::{Emulator, ROOT};
+use crate::{
+    access::Keys,
+    emulator::{Emulator, ROOT},
+};
 
 /// Runs it against an address. What it prints is the error if it finds something wrong.
 pub(crate) async fn run(base: &str, arguments: &[&str]) -> Result<String, String> {
+    run_with(base, arguments, None).await
+}
+
+/// The same with a token.
+async fn run_with(base: &str, arguments: &[&str], token: Option<&str>) -> Result<String, String> {
     let mut smoke = Command::new(ROOT.join("tests/aws/smoke"));
+    smoke.envs(token.map(|token| ("LINGER_TOKEN", token)));
     let output = smoke.arg(base).args(arguments).kill_on_drop(true).output().await.expect("python3");
     let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     if output.status.success() { Ok(said) } else { Err(said) }
@@ -26,4 +35,18 @@ async fn the_emulator_passes_what_a_deployment_must() {
     let said =
         run(&emulator.base, &["--origin", origin, "--direct", &emulator.base]).await.expect_err("it answers all");
     assert!(said.contains("NOT OK  the API's own address"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_keys_is_tried_with_a_token_and_without() {
+    let keys = Keys::new("es256").await;
+    let emulator = Emulator::start(&["--access-keys", &keys.file("linger-keys.json")]).await;
+    let token = keys.token(&["--publish", "smoke-*", "--subscribe", "smoke-*"]).await;
+    let count = |said: String| said.lines().filter(|line| line.starts_with("ok ")).count();
+    assert_eq!(count(run(&emulator.base, &["--guarded"]).await.expect("all is well")), 3);
+    // A channel that is none is told to those whose token is good.
+    assert_eq!(count(run_with(&emulator.base, &["--guarded"], Some(&token)).await.expect("all is well")), 9);
+    let open = Emulator::start(&[]).await;
+    let said = run(&open.base, &["--guarded"]).await.expect_err("everybody is let in");
+    assert!(said.contains("nobody reads without a token"), "{said}");
 }

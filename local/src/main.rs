@@ -46,6 +46,7 @@ use crate::{
     router::{Front, Gate},
     serve::Server,
     store::Opened,
+    workers::Workers,
 };
 
 /// The version, and in a release the commit that it was built from.
@@ -130,10 +131,11 @@ async fn serve(flags: &Flags, log: &Log, limits: Limits, page: Page) -> Result<(
     let access = access::access(flags)?;
     let open = access.is_open();
     let api = Api::new(Arc::clone(&service), flags.wait_max, access);
-    let metrics = Arc::new(Metrics::new(Arc::clone(&service), log.clone(), meter));
+    let workers = Arc::new(Workers::start()?);
+    let metrics = Arc::new(Metrics::new(Arc::clone(&service), log.clone(), Arc::clone(&workers), meter));
     let addresses = Arc::new(Addresses::new(flags.allowed()));
     let proxies = Proxies { trusted: flags.trusted_proxies.clone(), header: flags.proxy_header };
-    let server = Server::bind(flags, Arc::clone(&addresses), proxies.clone()).await.map_err(|error| {
+    let server = Server::bind(flags, Arc::clone(&addresses), proxies.clone(), workers).await.map_err(|error| {
         let address = format!("{}:{}", flags.host, flags.port);
         Failure::Listen { address, error }
     })?;

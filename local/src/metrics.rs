@@ -13,7 +13,8 @@ use pubsub::{
     meter::{Meter, Usage},
     service::Service,
 };
-use tokio::runtime::Handle;
+
+use crate::workers::Workers;
 
 /// How the text of `/metrics` is written.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,6 +24,7 @@ pub(crate) struct Metrics {
     service: Arc<Service>,
     log: Log,
     errors: Family<Error, Counter>,
+    workers: Arc<Workers>,
     /// Of a store that costs.
     meter: Option<Arc<Meter>>,
 }
@@ -38,9 +40,9 @@ struct Request {
 }
 
 impl Metrics {
-    pub(crate) fn new(service: Arc<Service>, log: Log, meter: Option<Arc<Meter>>) -> Self {
+    pub(crate) fn new(service: Arc<Service>, log: Log, workers: Arc<Workers>, meter: Option<Arc<Meter>>) -> Self {
         let errors = Family::default();
-        Self { service, log, errors, meter }
+        Self { service, log, errors, workers, meter }
     }
 
     /// What the store has used since this was last asked.
@@ -66,7 +68,7 @@ impl Metrics {
         gauge("holds", "Polls held now", stats.holds);
         gauge("places", "Channels of all held polls, each counted for each poll", stats.places);
         gauge("followers", "Channels followed now", stats.followers);
-        gauge("tasks", "Tasks of the runtime: connections, followers and a few more", alive_tasks());
+        gauge("tasks", "Tasks of the runtimes: connections, followers and a few more", self.workers.tasks());
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter: Counter = Counter::default();
             counter.inc_by(value);
@@ -93,8 +95,4 @@ impl Metrics {
         let _ = text::encode(&mut written, &registry);
         written
     }
-}
-
-fn alive_tasks() -> usize {
-    Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks())
 }

@@ -61,15 +61,19 @@ pub(crate) struct Server {
     keep_alive: Duration,
     addresses: Arc<Addresses>,
     proxies: Proxies,
-    workers: Workers,
+    workers: Arc<Workers>,
 }
 
 impl Server {
     /// Listens, and raises the limit of descriptors to what the system allows.
-    pub(crate) async fn bind(flags: &Flags, addresses: Arc<Addresses>, proxies: Proxies) -> io::Result<Self> {
+    pub(crate) async fn bind(
+        flags: &Flags,
+        addresses: Arc<Addresses>,
+        proxies: Proxies,
+        workers: Arc<Workers>,
+    ) -> io::Result<Self> {
         let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
         let connections_max = descriptors.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, 1 << 20);
-        let workers = Workers::start()?;
         let mut refused = io::Error::new(io::ErrorKind::NotFound, "there is no such address");
         for address in lookup_host((flags.host.as_str(), flags.port)).await? {
             match listen(address) {

@@ -32,6 +32,11 @@ impl Workers {
         Ok(Self { handles, next: AtomicUsize::new(0) })
     }
 
+    /// How many tasks there are.
+    pub(crate) fn tasks(&self) -> usize {
+        self.handles.iter().map(|handle| handle.metrics().num_alive_tasks()).sum()
+    }
+
     /// Gives a task to the next worker in turn.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let turn = self.next.fetch_add(1, Relaxed);

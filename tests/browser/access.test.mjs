@@ -201,7 +201,7 @@ for (const [name, start] of Object.entries(sites)) {
       for (const page of [annsPage, bobsPage]) assert.ok(!page.url().includes('token'), page.url());
       await say(annsPage, 'hello');
       await shows(bobsPage, 'hello');
-      assert.equal(await bobsPage.locator('#conversation .who').first().textContent(), 'Ann');
+      assert.equal(await bobsPage.locator('#conversation .nick').first().textContent(), 'Ann');
       assert.ok(await annsPage.locator('#me').isDisabled());
       assert.ok(await bobsPage.locator('#composer').isHidden());
       assert.match(await problem(bobsPage), /read this channel, but not write/);

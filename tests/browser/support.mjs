@@ -26,6 +26,8 @@ export async function startEmulator(...options) {
   const stop = async (signal = 'SIGTERM') => {
     child.kill(signal);
     await ended;
+    // No server writes a token anywhere. Every JWT begins so.
+    assert.doesNotMatch(JSON.stringify(log), /eyJ[\w-]{16}/);
   };
   const signal = (name) => child.kill(name);
   return { base, log, port: new URL(base).port, stop, signal, kill: () => stop('SIGKILL') };
