@@ -142,9 +142,9 @@ export class Composer {
   open(channel) {
     this.keep();
     this.channel = channel;
+    this.message.value = (channel && readText('sessionStorage', `linger draft ${channel.name}`)) ?? '';
     this.known();
     if (!channel) return;
-    this.message.value = readText('sessionStorage', `linger draft ${channel.name}`) ?? '';
     this.message.placeholder = `Message #${channel.name}`;
     channel.outbox.edit = (text) => {
       this.message.value = this.message.value === '' ? text : `${text}\n${this.message.value}`;
