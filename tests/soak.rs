@@ -34,8 +34,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Small, so that the store is full for most of the time.
-const FULL_SOON: [(&str, &str); 4] = [
+/// Small, so that the store is full for most of the time. Holds are short: a connection whose twenty requests are all held
+/// is to come to its end.
+const FULL_SOON: [(&str, &str); 5] = [
+    ("LINGER_WAIT_MAX", "1s"),
     ("LINGER_BYTES_MAX", "33554432"),
     ("LINGER_KEYS_MAX", "20000"),
     ("LINGER_CHANNELS_MAX", "2000"),
@@ -277,8 +279,12 @@ async fn a_table_that_fails_loses_nothing_while_strangers_abuse() {
     use crate::outage::{publish_through_outages, read_through_outages};
     let span = Duration::from_secs(setting("SOAK_SECONDS", 5));
     let proxy = Proxy::start(&tests::local::ENDPOINT).await;
-    let emulator =
-        Emulator::over_table(&proxy.endpoint, &crate::table::new_table().await, &["--log-format", "off"]).await;
+    let emulator = Emulator::over_table(
+        &proxy.endpoint,
+        &crate::table::new_table().await,
+        &["--log-format", "off", "--wait-max", "1s"],
+    )
+    .await;
     let (client, done) = (Noting::new(&emulator.base, "x"), Arc::new(AtomicBool::new(false)));
     let mut publishers = JoinSet::new();
     for number in 0..4 {
