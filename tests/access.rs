@@ -1,4 +1,4 @@
-//! Who may speak, who may listen: the emulator with keys, and tokens that `linger token` made.
+//! Who may speak, who may listen: the server with keys, and tokens that `linger token` made.
 
 use std::{
     env, fs,
@@ -10,8 +10,8 @@ use http::Method;
 use serde_json::json;
 
 use crate::{
-    emulator::{Emulator, command},
     host::{Answer, FORM, Host, check_problem},
+    server::{Server, command},
 };
 
 /// A folder with the keys of one algorithm.
@@ -58,7 +58,7 @@ async fn poll(host: &Host, token: &str, query: &str) -> Answer {
 
 /// Every host, with these keys.
 async fn hosts(keys: &Keys) -> Vec<Host> {
-    let mut hosts = vec![Host::emulator(&["--access-keys", &keys.file("linger-keys.json")]).await];
+    let mut hosts = vec![Host::server(&["--access-keys", &keys.file("linger-keys.json")]).await];
     #[cfg(feature = "dynamodb")]
     for variable in ["LINGER_ACCESS_KEYS", "LINGER_ACCESS_SECRET"] {
         let set = fs::read_to_string(keys.file("linger-keys.json")).unwrap();
@@ -116,8 +116,8 @@ async fn each_does_what_is_said(host: &Host, ann: &str, listener: &str) {
 async fn without_a_good_token_nothing_is_done_and_no_token_is_in_a_log() {
     let keys = Keys::new("es256").await;
     let others = Keys::new("eddsa").await;
-    let emulator = Emulator::start(&["--access-keys", &keys.file("linger-keys.json")]).await;
-    let host = Host::new(&emulator.base, ());
+    let server = Server::start(&["--access-keys", &keys.file("linger-keys.json")]).await;
+    let host = Host::new(&server.base, ());
     let good = keys.token(&["--publish", "*", "--subscribe", "*"]).await;
     let foreign = others.token(&["--publish", "*", "--subscribe", "*"]).await;
     let invalid = Some("Bearer error=\"invalid_token\"");
@@ -144,8 +144,8 @@ async fn without_a_good_token_nothing_is_done_and_no_token_is_in_a_log() {
     check_refused(&publish(&host, &good, "message=a&channel=/").await, 400, "invalid_channel", None);
     assert!(poll(&host, &good, "cursor=earliest&wait=0").await.texts().is_empty(), "nothing was published");
 
-    let metrics = reqwest::get(emulator.url("/metrics")).await.unwrap().text().await.unwrap();
-    let log = format!("{:?}{metrics}", emulator.log());
+    let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+    let log = format!("{:?}{metrics}", server.log());
     let parts = [&good, &foreign].into_iter().flat_map(|token| token.split('.').map(|part| &part[part.len() - 20..]));
     for part in parts {
         assert!(!log.contains(part), "{part} of a token");

@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-use crate::emulator::ROOT;
+use crate::server::ROOT;
 
 /// An account as the stand-ins for `aws` and the others answer for it, and what they were called with.
 pub(crate) struct Account {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::emulator::ROOT;
+use crate::server::ROOT;
 use regex::Regex;
 
 /// The modules of the library, each with those that it may name.
@@ -105,7 +105,7 @@ fn tree(arguments: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn cargo_run_compiles_little_and_nothing_of_aws() {
-    // `cargo run` resolves features for all default members, and compiles what the emulator needs of that.
+    // `cargo run` resolves features for all default members, and compiles what the server needs of that.
     let (run, alone) = (tree(&[]), tree(&["--package", "local"]));
     assert!((20..=90).contains(&alone.len()), "{} crates", alone.len());
     let more: Vec<_> = alone.difference(&run).collect();

@@ -200,7 +200,7 @@ on_every_host! {
 
 #[tokio::test]
 async fn an_address_holds_so_many_channels() {
-    let host = Host::emulator(&["--address-holds", "5", "--limit-loopback"]).await;
+    let host = Host::server(&["--address-holds", "5", "--limit-loopback"]).await;
     let held = host.poll_several(&[("a", ""), ("b", ""), ("c", "")], "wait=2");
     let others = async {
         tokio::time::sleep(Duration::from_millis(500)).await;

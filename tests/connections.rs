@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command, time::Duration};
 
-use crate::emulator::Emulator;
+use crate::server::Server;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -11,13 +11,13 @@ use tokio::{
 
 const FORM: &str = "host: linger\r\ncontent-type: application/x-www-form-urlencoded\r\n";
 
-async fn connect(emulator: &Emulator) -> TcpStream {
-    TcpStream::connect(emulator.address()).await.unwrap()
+async fn connect(server: &Server) -> TcpStream {
+    TcpStream::connect(server.address()).await.unwrap()
 }
 
 /// Sends something, and reads what comes until the server closes the connection.
-async fn exchange(emulator: &Emulator, sent: impl AsRef<[u8]>) -> String {
-    let mut stream = connect(emulator).await;
+async fn exchange(server: &Server, sent: impl AsRef<[u8]>) -> String {
+    let mut stream = connect(server).await;
     // It may close the connection before all is written.
     let _ = stream.write_all(sent.as_ref()).await;
     rest(&mut stream).await
@@ -34,16 +34,15 @@ fn statuses(answers: &str) -> Vec<&str> {
     answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect()
 }
 
-async fn published(emulator: &Emulator, channel: &str) -> usize {
-    let url = emulator.url(&format!("/sub?channel={channel}&cursor=earliest&wait=0"));
+async fn published(server: &Server, channel: &str) -> usize {
+    let url = server.url(&format!("/sub?channel={channel}&cursor=earliest&wait=0"));
     let text = reqwest::get(url).await.unwrap().text().await.unwrap();
     text.matches("\"id\"").count()
 }
 
 #[tokio::test]
 async fn a_body_that_nobody_reads_never_costs_the_next_request() {
-    let (emulator, foreign) =
-        (Emulator::start(&[]).await, Emulator::start(&["--allowed-origin", "https://a.example"]).await);
+    let (server, foreign) = (Server::start(&[]).await, Server::start(&["--allowed-origin", "https://a.example"]).await);
     let next = "GET /healthz HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n";
     let preflight = "OPTIONS /pub HTTP/1.1\r\norigin: https://a.example\r\naccess-control-request-method: POST";
     let bodies = [
@@ -52,20 +51,20 @@ async fn a_body_that_nobody_reads_never_costs_the_next_request() {
         format!("content-length: 200000\r\n\r\n{}", "x".repeat(200_000)),
         format!("transfer-encoding: chunked\r\n\r\n30D40\r\n{}\r\n0\r\n\r\n", "x".repeat(200_000)),
     ];
-    for (server, line, status) in [
-        (&emulator, "POST /nope HTTP/1.1", "404"),
-        (&emulator, "PUT /pub HTTP/1.1", "405"),
-        (&emulator, "POST /sub HTTP/1.1", "415"),
-        (&emulator, "POST /healthz HTTP/1.1", "405"),
-        (&emulator, "POST /pub HTTP/1.1", "415"),
-        (&emulator, "OPTIONS /pub HTTP/1.1", "204"),
+    for (address, line, status) in [
+        (&server, "POST /nope HTTP/1.1", "404"),
+        (&server, "PUT /pub HTTP/1.1", "405"),
+        (&server, "POST /sub HTTP/1.1", "415"),
+        (&server, "POST /healthz HTTP/1.1", "405"),
+        (&server, "POST /pub HTTP/1.1", "415"),
+        (&server, "OPTIONS /pub HTTP/1.1", "204"),
         (&foreign, preflight, "200"),
-        (&emulator, "GET /sub?wait=0 HTTP/1.1", "200"),
-        (&emulator, "GET /metrics HTTP/1.1", "200"),
-        (&emulator, "GET / HTTP/1.1", "200"),
+        (&server, "GET /sub?wait=0 HTTP/1.1", "200"),
+        (&server, "GET /metrics HTTP/1.1", "200"),
+        (&server, "GET / HTTP/1.1", "200"),
     ] {
         for body in &bodies {
-            let answers = exchange(server, format!("{line}\r\nhost: linger\r\n{body}{next}")).await;
+            let answers = exchange(address, format!("{line}\r\nhost: linger\r\n{body}{next}")).await;
             assert_eq!(statuses(&answers), [status, "200"], "{line}: {answers}");
         }
     }
@@ -73,62 +72,62 @@ async fn a_body_that_nobody_reads_never_costs_the_next_request() {
 
 #[tokio::test]
 async fn a_body_too_long_to_be_thrown_away_ends_the_connection_and_says_so() {
-    let emulator = Emulator::start(&[]).await;
+    let server = Server::start(&[]).await;
     let long = "x".repeat(3 << 20);
     let next = "GET /healthz HTTP/1.1\r\nhost: linger\r\n\r\n";
     for line in ["POST /nope", "POST /pub"] {
         let head = format!("{line} HTTP/1.1\r\n{FORM}content-length: {}\r\n\r\n", long.len());
-        let answers = exchange(&emulator, format!("{head}{long}{next}")).await;
+        let answers = exchange(&server, format!("{head}{long}{next}")).await;
         assert_eq!(statuses(&answers).len(), 1, "{line}: {answers}");
         assert!(answers.contains("connection: close\r\n"), "{line}: {answers}");
     }
     // Who asks before sending is told not to, and is not waited for.
     let asks = format!("POST /nope HTTP/1.1\r\n{FORM}expect: 100-continue\r\ncontent-length: 9\r\n\r\n");
-    let answers = exchange(&emulator, asks).await;
+    let answers = exchange(&server, asks).await;
     assert_eq!(statuses(&answers), ["404"]);
     assert!(answers.contains("connection: close\r\n"), "{answers}");
 }
 
 #[tokio::test]
 async fn a_request_that_was_read_is_carried_out_though_its_client_sends_no_more() {
-    let emulator = Emulator::start(&[]).await;
+    let server = Server::start(&[]).await;
     for number in 0..20 {
         let body = format!("channel=fin&message={number}");
         let request = format!("POST /pub HTTP/1.1\r\n{FORM}content-length: {}\r\n\r\n{body}", body.len());
-        let mut stream = connect(&emulator).await;
+        let mut stream = connect(&server).await;
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
         assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200 "), "half a connection is enough for an answer");
     }
-    assert_eq!(published(&emulator, "fin").await, 20);
+    assert_eq!(published(&server, "fin").await, 20);
     for path in ["/", "/healthz", "/metrics", "/sub?wait=0", "/sub?channel=fin&cursor=earliest"] {
-        let mut stream = connect(&emulator).await;
+        let mut stream = connect(&server).await;
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: linger\r\n\r\n").as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
         assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200 "), "{path}");
     }
     // Half a request is none.
-    let mut stream = connect(&emulator).await;
+    let mut stream = connect(&server).await;
     let half = format!("POST /pub HTTP/1.1\r\n{FORM}content-length: 99\r\n\r\nchannel=half&message=x");
     stream.write_all(half.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
     rest(&mut stream).await;
-    assert_eq!(published(&emulator, "half").await, 0);
+    assert_eq!(published(&server, "half").await, 0);
 }
 
 #[tokio::test]
 async fn a_poll_whose_client_left_is_let_go_though_more_was_sent() {
-    let emulator = Emulator::start(&[]).await;
+    let server = Server::start(&[]).await;
     let poll = "GET /sub?wait=25 HTTP/1.1\r\nhost: linger\r\n\r\n";
     for sent in [poll.to_owned(), poll.repeat(2)] {
-        let mut stream = connect(&emulator).await;
+        let mut stream = connect(&server).await;
         stream.write_all(sent.as_bytes()).await.unwrap();
-        while emulator.metric("linger_holds").await < 1 {
+        while server.metric("linger_holds").await < 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         drop(stream);
         let gone = async {
-            while emulator.metric("linger_holds").await > 0 {
+            while server.metric("linger_holds").await > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -138,8 +137,8 @@ async fn a_poll_whose_client_left_is_let_go_though_more_was_sent() {
 
 #[tokio::test]
 async fn a_body_that_trickles_is_408() {
-    let emulator = Emulator::start(&[]).await;
-    let mut stream = connect(&emulator).await;
+    let server = Server::start(&[]).await;
+    let mut stream = connect(&server).await;
     let head = format!("POST /pub HTTP/1.1\r\n{FORM}content-length: 99\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let (mut read, mut write) = stream.split();
@@ -161,7 +160,7 @@ async fn a_body_that_trickles_is_408() {
 
 #[tokio::test]
 async fn no_target_is_a_500_and_none_leads_to_another_host() {
-    let emulator = Emulator::start(&[]).await;
+    let server = Server::start(&[]).await;
     for (line, status) in [
         ("HEAD /%00", "404"),
         ("GET /%00", "404"),
@@ -181,7 +180,7 @@ async fn no_target_is_a_500_and_none_leads_to_another_host() {
         ("GET /\\example.com", "404"),
         ("HEAD //", "404"),
     ] {
-        let answer = exchange(&emulator, format!("{line} HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n")).await;
+        let answer = exchange(&server, format!("{line} HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n")).await;
         assert!(!answer.contains("location:"), "{line}: {answer}");
         assert_eq!(statuses(&answer), [status], "{line}: {answer}");
     }
@@ -189,11 +188,11 @@ async fn no_target_is_a_500_and_none_leads_to_another_host() {
 
 #[tokio::test]
 async fn there_is_one_host_and_it_is_this_servers() {
-    let emulator = Emulator::start(&["--allowed-host", "chat.example"]).await;
+    let server = Server::start(&["--allowed-host", "chat.example"]).await;
     let ask = async |version: &str, hosts: &[&str]| {
         let hosts: String = hosts.iter().map(|host| format!("host: {host}\r\n")).collect();
         let request = format!("GET /healthz HTTP/1.{version}\r\n{hosts}connection: close\r\n\r\n");
-        let answer = exchange(&emulator, request).await;
+        let answer = exchange(&server, request).await;
         let code = ["malformed_request", "wrong_host"].into_iter().find(|code| answer.contains(code));
         (answer.split(' ').nth(1).unwrap_or_default().to_owned(), code)
     };
@@ -211,9 +210,9 @@ async fn there_is_one_host_and_it_is_this_servers() {
 
 #[tokio::test]
 async fn a_body_is_taken_as_it_is() {
-    let emulator = Emulator::start(&[]).await;
+    let server = Server::start(&[]).await;
     for encoding in ["gzip", "identity", "br, gzip", ""] {
-        let request = reqwest::Client::new().post(emulator.url("/pub")).header("content-encoding", encoding);
+        let request = reqwest::Client::new().post(server.url("/pub")).header("content-encoding", encoding);
         let request = request.header("content-type", "application/x-www-form-urlencoded").body("message=a");
         let answer = request.send().await.unwrap();
         assert_eq!(
@@ -221,29 +220,29 @@ async fn a_body_is_taken_as_it_is() {
             (415, &"identity".parse().unwrap())
         );
     }
-    assert_eq!(published(&emulator, "lobby").await, 0);
+    assert_eq!(published(&server, "lobby").await, 0);
 }
 
 #[tokio::test]
 async fn a_connection_is_kept_for_as_long_as_it_is_said() {
-    let emulator = Emulator::start(&["--keep-alive", "1s"]).await;
-    let mut stream = connect(&emulator).await;
+    let server = Server::start(&["--keep-alive", "1s"]).await;
+    let mut stream = connect(&server).await;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: linger\r\n\r\n").await.unwrap();
     assert_eq!(statuses(&rest(&mut stream).await), ["200"]);
-    let help = Command::new(&*crate::emulator::BINARY).arg("--help").output().unwrap();
+    let help = Command::new(&*crate::server::BINARY).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(help.contains("[env: LINGER_KEEP_ALIVE=] [default: 75s]"), "longer than balancers keep theirs: {help}");
 }
 
 #[tokio::test]
 async fn an_answer_over_a_kilobyte_is_compressed_where_asked() {
-    let emulator = Emulator::start(&[]).await;
+    let server = Server::start(&[]).await;
     let body = format!("channel=long&message={}", "long ".repeat(1000));
-    let request = reqwest::Client::new().post(emulator.url("/pub")).body(body);
+    let request = reqwest::Client::new().post(server.url("/pub")).body(body);
     request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
     for path in ["/sub?channel=long&cursor=earliest", "/chat.js", "/"] {
         let get = async |encodings: &str| {
-            let request = reqwest::Client::new().get(emulator.url(path)).header("accept-encoding", encodings);
+            let request = reqwest::Client::new().get(server.url(path)).header("accept-encoding", encodings);
             let answer = request.send().await.unwrap();
             let headers = answer.headers().clone();
             (headers, answer.bytes().await.unwrap())
@@ -287,9 +286,9 @@ fn own_page() -> PathBuf {
 #[tokio::test]
 async fn a_page_of_ones_own_is_served_and_nothing_around_it() {
     let page = own_page();
-    let emulator = Emulator::start(&["--static-dir", page.to_str().unwrap()]).await;
+    let server = Server::start(&["--static-dir", page.to_str().unwrap()]).await;
     let ask = async |path: &str| {
-        exchange(&emulator, format!("GET {path} HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n")).await
+        exchange(&server, format!("GET {path} HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n")).await
     };
     for (path, text) in
         [("/", "own"), ("/index.html", "own"), ("/more/", "more"), ("/in/index.html", "more"), ("/?x", "own")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::emulator::Emulator;
+use crate::server::Server;
 use pubsub::clock;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,8 +11,8 @@ use tokio::{
 };
 
 /// Opens a connection and asks on it.
-async fn ask(emulator: &Emulator, path_and_query: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
+async fn ask(server: &Server, path_and_query: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
     let request = format!("GET {path_and_query} HTTP/1.1\r\nhost: linger\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     stream
@@ -35,34 +35,34 @@ async fn answer(stream: &mut TcpStream) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_leaves_nothing_and_who_stays_is_told() {
-    let emulator = Emulator::start(&[]).await;
+    let server = Server::start(&[]).await;
     let http = reqwest::Client::new();
     let publish = async |channel: &str| {
         let body = format!("channel={channel}&message=hi");
-        let request = http.post(emulator.url("/pub")).header("content-type", "application/x-www-form-urlencoded");
+        let request = http.post(server.url("/pub")).header("content-type", "application/x-www-form-urlencoded");
         assert!(request.body(body).send().await.unwrap().status().is_success());
     };
     let mut shared = Vec::new();
     for _ in 0..1000 {
-        shared.push(ask(&emulator, "/sub?channel=all&wait=25").await);
+        shared.push(ask(&server, "/sub?channel=all&wait=25").await);
     }
-    within(Duration::from_secs(10), "1,000 holds", async || emulator.metric("linger_holds").await == 1000).await;
-    assert_eq!(emulator.metric("linger_followers").await, 1);
-    let descriptors = emulator.descriptors();
+    within(Duration::from_secs(10), "1,000 holds", async || server.metric("linger_holds").await == 1000).await;
+    assert_eq!(server.metric("linger_followers").await, 1);
+    let descriptors = server.descriptors();
 
     let mut own = Vec::new();
     for number in 0..200 {
-        own.push(ask(&emulator, &format!("/sub?channel=own-{number}&wait=25")).await);
+        own.push(ask(&server, &format!("/sub?channel=own-{number}&wait=25")).await);
     }
-    within(Duration::from_secs(10), "200 more", async || emulator.metric("linger_holds").await == 1200).await;
-    assert_eq!(emulator.metric("linger_followers").await, 201);
+    within(Duration::from_secs(10), "200 more", async || server.metric("linger_holds").await == 1200).await;
+    assert_eq!(server.metric("linger_followers").await, 201);
 
     own.clear();
     within(Duration::from_millis(500), "the 200 are gone", async || {
-        emulator.metric("linger_holds").await == 1000 && emulator.descriptors() <= descriptors
+        server.metric("linger_holds").await == 1000 && server.descriptors() <= descriptors
     })
     .await;
-    within(Duration::from_millis(1000), "their followers too", async || emulator.metric("linger_followers").await == 1)
+    within(Duration::from_millis(1000), "their followers too", async || server.metric("linger_followers").await == 1)
         .await;
 
     // Of those on one channel, every fifth leaves.
@@ -71,24 +71,24 @@ async fn who_leaves_leaves_nothing_and_who_stays_is_told() {
         number += 1;
         number % 5 != 0
     });
-    within(Duration::from_millis(500), "800 stay", async || emulator.metric("linger_holds").await == 800).await;
+    within(Duration::from_millis(500), "800 stay", async || server.metric("linger_holds").await == 800).await;
     publish("all").await;
     for stream in &mut shared {
         let answer = answer(stream).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains(r#""message":"hi""#), "{answer}");
     }
-    within(Duration::from_millis(500), "nobody is held", async || emulator.metric("linger_holds").await == 0).await;
-    within(Duration::from_millis(1500), "nor followed", async || emulator.metric("linger_followers").await == 0).await;
+    within(Duration::from_millis(500), "nobody is held", async || server.metric("linger_holds").await == 0).await;
+    within(Duration::from_millis(1500), "nor followed", async || server.metric("linger_followers").await == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_too_many_is_told_when_to_come_back() {
-    let emulator = Emulator::start_in(&[("LINGER_HOLDS_MAX", "1")]).await;
-    let held = ask(&emulator, "/sub?wait=25").await;
-    within(Duration::from_secs(5), "one hold", async || emulator.metric("linger_holds").await == 1).await;
-    let refused = answer(&mut ask(&emulator, "/sub?wait=25").await).await;
+    let server = Server::start_in(&[("LINGER_HOLDS_MAX", "1")]).await;
+    let held = ask(&server, "/sub?wait=25").await;
+    within(Duration::from_secs(5), "one hold", async || server.metric("linger_holds").await == 1).await;
+    let refused = answer(&mut ask(&server, "/sub?wait=25").await).await;
     assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains("retry-after: 5\r\n"), "{refused}");
     assert!(refused.contains(r#""code":"too_many_holds","retry_after":5"#), "{refused}");
     drop(held);
-    within(Duration::from_secs(1), "none", async || emulator.metric("linger_holds").await == 0).await;
+    within(Duration::from_secs(1), "none", async || server.metric("linger_holds").await == 0).await;
 }

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     account::{Account, shells},
-    emulator::{Emulator, ROOT},
+    server::{ROOT, Server},
     smoke,
 };
 
@@ -57,14 +57,14 @@ async fn the_page_works_as_it_is_uploaded() {
     let account = Account::new(Path::new("bash"));
     assert!(account.run("deploy", &["--open"], "").succeeded);
     let bucket = account.folder.join("bucket");
-    let emulator = Emulator::start(&["--static-dir", bucket.to_str().unwrap()]).await;
-    let said = smoke::run(&emulator.base, &[]).await.expect("all is well");
+    let server = Server::start(&["--static-dir", bucket.to_str().unwrap()]).await;
+    let said = smoke::run(&server.base, &[]).await.expect("all is well");
     assert!(said.contains("ok      the page: "), "{said}");
     assert!(fs::read_dir(&bucket).unwrap().count() == 2, "index.html, and a folder with the rest");
     // An installed page begins at index.html, above the folder.
-    let index = reqwest::get(&emulator.base).await.unwrap().text().await.unwrap();
+    let index = reqwest::get(&server.base).await.unwrap().text().await.unwrap();
     let manifest = index.split("rel=\"manifest\" href=\"").nth(1).unwrap().split('"').next().unwrap();
-    let manifest = reqwest::get(emulator.url(&format!("/{manifest}"))).await.unwrap();
+    let manifest = reqwest::get(server.url(&format!("/{manifest}"))).await.unwrap();
     let (at, said) = (manifest.url().clone(), manifest.text().await.unwrap());
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(at.join(said["start_url"].as_str().unwrap()).unwrap().path(), "/");

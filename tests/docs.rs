@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::emulator::{Emulator, ROOT};
+use crate::server::{ROOT, Server};
 use regex::{Captures, Regex};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -89,10 +89,10 @@ async fn run(document: &str, address: &str, commands: impl Fn(&str) -> bool) {
     }
 }
 
-/// Runs a document's commands against an emulator.
+/// Runs a document's commands against a server.
 async fn run_here(document: &str) {
-    let emulator = Emulator::start(&["--wait-max", "5s"]).await;
-    run(document, emulator.address(), |_| true).await;
+    let server = Server::start(&["--wait-max", "5s"]).await;
+    run(document, server.address(), |_| true).await;
 }
 
 #[tokio::test]
@@ -102,16 +102,16 @@ async fn the_readme_shows_what_happens() {
 
 #[tokio::test]
 async fn the_loop_of_the_readme_prints_each_message_once() {
-    let emulator = Emulator::start(&[]).await;
+    let server = Server::start(&[]).await;
     let readme = fs::read_to_string(ROOT.join("README.md")).unwrap();
     let mut blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let script = blocks.find(|block| block.contains("while ")).expect("a loop");
-    let mut child = start(&script.replace("localhost:3000", emulator.address()));
+    let mut child = start(&script.replace("localhost:3000", server.address()));
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for number in 0..3 {
         let body = format!("message={number}&nick=ann");
         let form = ("content-type", "application/x-www-form-urlencoded");
-        let sent = reqwest::Client::new().post(emulator.url("/pub")).header(form.0, form.1).body(body).send().await;
+        let sent = reqwest::Client::new().post(server.url("/pub")).header(form.0, form.1).body(body).send().await;
         assert!(sent.unwrap().status().is_success());
         let line = timeout(Duration::from_secs(10), lines.next_line()).await.expect("it prints").unwrap();
         assert_eq!(line, Some(format!("ann: {number}")));

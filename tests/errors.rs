@@ -2,14 +2,14 @@
 
 use reqwest::{Client, Method, header::CONTENT_TYPE};
 
-use crate::emulator::Emulator;
+use crate::server::Server;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
 
 #[tokio::test]
 async fn a_mistake_is_answered_with_what_would_have_worked() {
-    let emulator = Emulator::start(&[]).await;
+    let server = Server::start(&[]).await;
     let client = Client::new();
     for (path, content_type, body, status, code, said) in [
         // `curl -d hi`
@@ -65,7 +65,7 @@ async fn a_mistake_is_answered_with_what_would_have_worked() {
             "channel is in the query string, of which nothing is read; send it in the body",
         ),
     ] {
-        let mut request = client.request(Method::POST, emulator.url(path)).body(body);
+        let mut request = client.request(Method::POST, server.url(path)).body(body);
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }
@@ -80,9 +80,9 @@ async fn a_mistake_is_answered_with_what_would_have_worked() {
 
 #[tokio::test]
 async fn a_media_type_is_repeated_in_short_and_a_form_may_have_a_strange_field() {
-    let emulator = Emulator::start(&[]).await;
+    let server = Server::start(&[]).await;
     let post = async |content_type: &[u8], body: &'static str| {
-        let request = Client::new().post(emulator.url("/pub")).header(CONTENT_TYPE, content_type).body(body);
+        let request = Client::new().post(server.url("/pub")).header(CONTENT_TYPE, content_type).body(body);
         request.send().await.unwrap().text().await.unwrap()
     };
     let refused = post(&[b"a/b;c=\xff".as_slice(), &[b'c'; 9000]].concat(), "hi").await;

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
-use crate::emulator::{Emulator, ROOT};
+use crate::server::{ROOT, Server};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -45,23 +45,23 @@ impl Running {
     }
 }
 
-async fn publish(emulator: &Emulator, channel: &str, nick: &str, message: &str) {
+async fn publish(server: &Server, channel: &str, nick: &str, message: &str) {
     let document = serde_json::json!({"channel": channel, "nick": nick, "message": message}).to_string();
-    let request = reqwest::Client::new().post(emulator.url("/pub")).header("content-type", "application/json");
+    let request = reqwest::Client::new().post(server.url("/pub")).header("content-type", "application/json");
     assert!(request.body(document).send().await.unwrap().status().is_success());
 }
 
-async fn works(emulator: &Emulator, (file, program, needs, how): (&str, &str, &[&str], &str)) {
+async fn works(server: &Server, (file, program, needs, how): (&str, &str, &[&str], &str)) {
     let there = std::process::Command::new(program).args(needs).stdout(Stdio::null()).stderr(Stdio::null()).status();
     assert!(there.is_ok_and(|status| status.success()), "{file} needs {program} {needs:?}: {how}");
     let folder = std::env::temp_dir().join(format!("linger-{file}-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
-    let start = |run| Running::start((file, program), &folder, &emulator.base, run);
+    let start = |run| Running::start((file, program), &folder, &server.base, run);
 
-    publish(emulator, file, "ann", "a \\n \"b\" \u{e4}").await;
+    publish(server, file, "ann", "a \\n \"b\" \u{e4}").await;
     let mut running = start(1);
     assert_eq!(running.line().await, "ann: a \\n \"b\" \u{e4}", "{file}");
-    publish(emulator, file, "", "second").await;
+    publish(server, file, "", "second").await;
     assert_eq!(running.line().await, "anonymous: second", "{file} waits");
     // What was printed is noted soon after.
     let noted = async {
@@ -73,7 +73,7 @@ async fn works(emulator: &Emulator, (file, program, needs, how): (&str, &str, &[
     timeout(Duration::from_secs(10), noted).await.expect("the cursor is noted");
     drop(running);
 
-    publish(emulator, file, "bob", "third").await;
+    publish(server, file, "bob", "third").await;
     let mut running = start(2);
     assert_eq!(running.line().await, "bob: third", "{file} goes on where it was");
     assert_eq!(running.said(), "");
@@ -101,7 +101,7 @@ async fn works(emulator: &Emulator, (file, program, needs, how): (&str, &str, &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_example_prints_what_is_said_and_goes_on_where_it_was() {
-    let emulator = Emulator::start(&[]).await;
-    let [python, node, shell] = EXAMPLES.map(|example| works(&emulator, example));
+    let server = Server::start(&[]).await;
+    let [python, node, shell] = EXAMPLES.map(|example| works(&server, example));
     tokio::join!(python, node, shell);
 }

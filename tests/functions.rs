@@ -12,9 +12,9 @@ use tokio::{
 };
 
 use crate::{
-    emulator::ROOT,
     proxy::{Kind, Proxy},
     runtime::{Function, Functions, Settings, command, event},
+    server::ROOT,
     smoke,
     table::new_table,
 };

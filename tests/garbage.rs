@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::emulator::Emulator;
+use crate::server::Server;
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -64,8 +64,8 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_comes_is_answered_or_refused() {
-    let mut emulator = Emulator::start(&["--wait-max", "1s"]).await;
-    let address = emulator.address().to_owned();
+    let mut server = Server::start(&["--wait-max", "1s"]).await;
+    let address = server.address().to_owned();
     let run = move || {
         let statuses = RefCell::new(BTreeMap::new());
         let before = RefCell::new(newest(&address));
@@ -87,6 +87,6 @@ async fn whatever_comes_is_answered_or_refused() {
     for status in ["200", "400", "404", "405"] {
         assert!(statuses.contains_key(status), "the bytes got too little far: {statuses:?}");
     }
-    emulator.signal("TERM");
-    assert!(emulator.ended().await.success());
+    server.signal("TERM");
+    assert!(server.ended().await.success());
 }

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
-use crate::emulator::Emulator;
+use crate::server::Server;
 
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 pub(crate) const JSON: &str = "application/json";
@@ -38,16 +38,16 @@ impl Host {
         Self { _server: Box::new(server), base: base.to_owned(), channel, http: Client::new() }
     }
 
-    pub(crate) async fn emulator(arguments: &[&str]) -> Self {
-        let emulator = Emulator::start(arguments).await;
-        Self::new(&emulator.base.clone(), emulator)
+    pub(crate) async fn server(arguments: &[&str]) -> Self {
+        let server = Server::start(arguments).await;
+        Self::new(&server.base.clone(), server)
     }
 
     #[cfg(feature = "dynamodb")]
     pub(crate) async fn table() -> Self {
         let table = crate::table::new_table().await;
-        let emulator = Emulator::over_table(&tests::local::ENDPOINT, &table, &["--wait-max", "2s"]).await;
-        Self::new(&emulator.base.clone(), emulator)
+        let server = Server::over_table(&tests::local::ENDPOINT, &table, &["--wait-max", "2s"]).await;
+        Self::new(&server.base.clone(), server)
     }
 
     #[cfg(feature = "dynamodb")]
@@ -169,16 +169,16 @@ pub(crate) fn check_headers(answer: &Answer) {
 /// Runs each of these on the hosts that there are.
 macro_rules! on_every_host {
     ($($test:ident)*) => {
-        mod emulator {
+        mod server {
             $(
                 #[tokio::test]
                 async fn $test() {
-                    super::$test(&$crate::host::Host::emulator(&["--wait-max", "2s"]).await).await;
+                    super::$test(&$crate::host::Host::server(&["--wait-max", "2s"]).await).await;
                 }
             )*
         }
         #[cfg(feature = "dynamodb")]
-        mod emulator_over_a_table {
+        mod server_over_a_table {
             $(
                 #[tokio::test]
                 async fn $test() {

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, env, fs, sync::Arc, time::Duration};
 
-use crate::emulator::{Emulator, ROOT};
+use crate::server::{ROOT, Server};
 use pubsub::clock;
 use tests::random::Random;
 use tokio::{
@@ -112,16 +112,16 @@ pub(crate) async fn attack(address: &str, requests: &[Vec<u8>]) -> BTreeMap<u16,
 async fn hostile_requests_are_answered_or_refused_and_leave_nothing() {
     let (count, seed) = (setting("HOSTILE_REQUESTS", 5_000), setting("HOSTILE_SEED", std::process::id().into()));
     println!("HOSTILE_REQUESTS={count} HOSTILE_SEED={seed}");
-    let mut emulator = Emulator::start(&["--log-format", "off", "--wait-max", "1s"]).await;
+    let mut server = Server::start(&["--log-format", "off", "--wait-max", "1s"]).await;
     let corpus = Arc::new(corpus());
     for request in corpus.iter() {
-        attack(emulator.address(), std::slice::from_ref(request)).await;
+        attack(server.address(), std::slice::from_ref(request)).await;
     }
-    let (descriptors, tasks) = (emulator.descriptors(), emulator.metric("linger_tasks").await);
+    let (descriptors, tasks) = (server.descriptors(), server.metric("linger_tasks").await);
     let begun = clock::now();
     let mut attackers = JoinSet::new();
     for number in 0..CONNECTIONS as u64 {
-        let (corpus, address) = (Arc::clone(&corpus), emulator.address().to_owned());
+        let (corpus, address) = (Arc::clone(&corpus), server.address().to_owned());
         let mut random = Random::new(seed + number);
         attackers.spawn(async move {
             let mut statuses: BTreeMap<u16, u64> = BTreeMap::new();
@@ -139,16 +139,16 @@ async fn hostile_requests_are_answered_or_refused_and_leave_nothing() {
         *statuses.entry(status).or_default() += count;
     }
     println!("{statuses:?} in {:?}", clock::now() - begun);
-    assert_eq!(emulator.metric("linger_panics_total").await, 0);
+    assert_eq!(server.metric("linger_panics_total").await, 0);
     for status in [200, 400, 404, 405, 415] {
         assert!(statuses.contains_key(&status), "the bytes got too little far: {statuses:?}");
     }
     let at_rest = async {
-        while emulator.descriptors() > descriptors + 2 || emulator.metric("linger_tasks").await > tasks + 2 {
+        while server.descriptors() > descriptors + 2 || server.metric("linger_tasks").await > tasks + 2 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     timeout(Duration::from_secs(15), at_rest).await.expect("nothing is left of them");
-    emulator.signal("TERM");
-    assert!(emulator.ended().await.success());
+    server.signal("TERM");
+    assert!(server.ended().await.success());
 }

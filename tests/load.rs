@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, LazyLock, Mutex},
 };
 
-use crate::emulator::{Emulator, build};
+use crate::server::{Server, build};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -44,29 +44,29 @@ fn positive(line: &Value, name: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_measurement_ends_and_finds_nothing_lost() {
-    let emulator = Emulator::start_quiet(&[]).await;
-    let pid = format!("--pid {}", emulator.pid());
+    let server = Server::start_quiet(&[]).await;
+    let pid = format!("--pid {}", server.pid());
     // Before all others, so that the server closes none of their connections meanwhile.
-    let idle = clean(&load("idle", &emulator.base, &format!("--held 50 --seconds 0.2 {pid}")).await);
+    let idle = clean(&load("idle", &server.base, &format!("--held 50 --seconds 0.2 {pid}")).await);
     // A connection is one descriptor. There is a publisher as well.
     assert!((0.9..1.2).contains(&positive(&idle[0], "descriptors")), "{idle:?}");
-    let fan_out = clean(&load("fan-out", &emulator.base, &format!("--held 50 --rounds 3 --pause-ms 20 {pid}")).await);
+    let fan_out = clean(&load("fan-out", &server.base, &format!("--held 50 --rounds 3 --pause-ms 20 {pid}")).await);
     assert_eq!(fan_out.len(), 4);
     for line in &fan_out[..3] {
         let times = ["first_ms", "median_ms", "p99_ms", "last_ms"].map(|name| positive(line, name));
         assert!(times.is_sorted(), "{line}");
     }
     let throughput = "--publishers 4 --subscribers 10 --seconds 1";
-    let throughput = clean(&load("throughput", &emulator.base, &format!("{throughput} {pid}")).await);
+    let throughput = clean(&load("throughput", &server.base, &format!("{throughput} {pid}")).await);
     let [accepted, delivered] = ["accepted_per_s", "delivered_per_s"].map(|name| positive(&throughput[0], name));
     assert!(delivered > accepted, "{throughput:?}");
     positive(&throughput[0], "client_cpu_us");
 
-    for line in clean(&load("abort", &emulator.base, &format!("--held 50 --rounds 2 {pid}")).await) {
+    for line in clean(&load("abort", &server.base, &format!("--held 50 --rounds 2 {pid}")).await) {
         positive(&line, "forgotten_ms");
         assert_eq!(line["holds_left"].as_f64(), Some(0.0), "{line}");
     }
-    let herd = clean(&load("herd", &emulator.base, "--held 50 --rounds 2").await);
+    let herd = clean(&load("herd", &server.base, "--held 50 --rounds 2").await);
     for line in &herd[..2] {
         positive(line, "held_again_ms");
         positive(line, "two_messages_ms");
@@ -76,8 +76,8 @@ async fn each_measurement_ends_and_finds_nothing_lost() {
 #[cfg(feature = "dynamodb")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_takes_two_writes_of_the_table() {
-    let emulator = Emulator::over_table(&tests::local::ENDPOINT, "load", &[]).await;
-    let lines = clean(&load("table", &emulator.base, "--messages 10 --seconds 1").await);
+    let server = Server::over_table(&tests::local::ENDPOINT, "load", &[]).await;
+    let lines = clean(&load("table", &server.base, "--messages 10 --seconds 1").await);
     for kind in ["give_out", "put_slot"] {
         assert_eq!(lines[0]["per_message"][kind]["requests"].as_f64(), Some(1.0), "{lines:?}");
         positive(&lines[0]["per_message"][kind], "units");

@@ -1,8 +1,8 @@
-//! Nothing lost, nothing twice, one order: the emulator under load, with clients that break off.
+//! Nothing lost, nothing twice, one order: the server under load, with clients that break off.
 
 use std::time::Duration;
 
-use crate::{client::Noting, emulator::Emulator};
+use crate::{client::Noting, server::Server};
 use pubsub::cursor::Cursor;
 use tests::checker::{Begin, Chain, History, Rules, check};
 use tokio::{task::JoinSet, time::timeout};
@@ -53,8 +53,8 @@ async fn subscriber(client: Noting, start: Begin, mut random: u64) -> History {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_passes_its_cursor_back_misses_nothing_and_repeats_nothing() {
-    let emulator = Emulator::start(&[]).await;
-    let client = Noting::new(&emulator.base, "log");
+    let server = Server::start(&[]).await;
+    let client = Noting::new(&server.base, "log");
     let mut tasks = JoinSet::new();
     for (number, start) in
         [Begin::Earliest, Begin::Earliest, Begin::After(Cursor::ORIGIN), Begin::Last(1), Begin::Latest]

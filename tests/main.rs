@@ -21,7 +21,6 @@ mod connections;
 mod crowd;
 mod deploy;
 mod docs;
-mod emulator;
 mod errors;
 mod examples;
 #[cfg(feature = "dynamodb")]
@@ -40,6 +39,7 @@ mod proxies;
 mod proxy;
 #[cfg(feature = "dynamodb")]
 mod runtime;
+mod server;
 mod sets;
 mod several;
 mod smoke;

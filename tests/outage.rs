@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{client::Noting, emulator::Emulator, table::new_table_at};
+use crate::{client::Noting, server::Server, table::new_table_at};
 
 /// What has been answered so far.
 #[derive(Default)]
@@ -73,8 +73,8 @@ async fn an_outage_loses_nothing_that_was_acknowledged() {
     let endpoint = database.endpoint.clone();
     let port = endpoint.rsplit(':').next().unwrap().parse().unwrap();
     // Holds run out while the table is away.
-    let emulator = Emulator::over_table(&endpoint, &new_table_at(&endpoint).await, &["--wait-max", "5s"]).await;
-    let client = Noting::new(&emulator.base, "x");
+    let server = Server::over_table(&endpoint, &new_table_at(&endpoint).await, &["--wait-max", "5s"]).await;
+    let client = Noting::new(&server.base, "x");
     let (answered, done) = (Arc::new(Answered::default()), Arc::new(AtomicBool::new(false)));
     let mut publishers = JoinSet::new();
     for number in 0..16 {
@@ -89,7 +89,7 @@ async fn an_outage_loses_nothing_that_was_acknowledged() {
     more(&answered.acknowledged, 100).await;
     signal(&database, "STOP");
     sleep(Duration::from_secs(4)).await;
-    let refused = reqwest::get(emulator.url("/sub?channel=x&wait=0")).await.unwrap();
+    let refused = reqwest::get(server.url("/sub?channel=x&wait=0")).await.unwrap();
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (503, &b"2"[..]));
     more(&answered.refused, 50).await;
     signal(&database, "CONT");

@@ -1,8 +1,8 @@
-//! The emulator as a process: how it starts, and how it stops.
+//! The server as a process: how it starts, and how it stops.
 
 use std::{process::Stdio, time::Duration};
 
-use crate::emulator::{Emulator, command};
+use crate::server::{Server, command};
 use pubsub::clock;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -10,8 +10,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-async fn send(emulator: &Emulator, text: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
+async fn send(server: &Server, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     stream
 }
@@ -25,19 +25,19 @@ async fn rest(mut stream: TcpStream) -> String {
 }
 
 async fn stops(signal: &str) {
-    let mut emulator = Emulator::start(&[]).await;
-    let silent = TcpStream::connect(emulator.address()).await.unwrap();
-    let idle = send(&emulator, "GET /healthz HTTP/1.1\r\nhost: linger\r\n\r\n").await;
-    let bare = send(&emulator, "GET /sub HTTP/1.1\r\nhost: linger\r\n\r\n").await;
-    let held = send(&emulator, "GET /sub?cursor=latest HTTP/1.1\r\nhost: linger\r\n\r\n").await;
+    let mut server = Server::start(&[]).await;
+    let silent = TcpStream::connect(server.address()).await.unwrap();
+    let idle = send(&server, "GET /healthz HTTP/1.1\r\nhost: linger\r\n\r\n").await;
+    let bare = send(&server, "GET /sub HTTP/1.1\r\nhost: linger\r\n\r\n").await;
+    let held = send(&server, "GET /sub?cursor=latest HTTP/1.1\r\nhost: linger\r\n\r\n").await;
     let head = "POST /pub HTTP/1.1\r\nhost: linger\r\ncontent-type: application/x-www-form-urlencoded\r\n";
-    let mut slow = send(&emulator, &format!("{head}content-length: 9\r\n\r\nmessage")).await;
-    while emulator.metric("linger_holds").await < 2 {
+    let mut slow = send(&server, &format!("{head}content-length: 9\r\n\r\nmessage")).await;
+    while server.metric("linger_holds").await < 2 {
         sleep(Duration::from_millis(5)).await;
     }
 
     let begun = clock::now();
-    emulator.signal(signal);
+    server.signal(signal);
     let held = rest(held).await;
     assert!(held.contains(r#"{"messages":[],"cursor":"0-0","missed":false}"#), "{held}");
     let bare = rest(bare).await;
@@ -45,12 +45,12 @@ async fn stops(signal: &str) {
     assert!(rest(silent).await.is_empty());
     assert!(rest(idle).await.ends_with(r#"{"status":"ok"}"#));
     // While one request is still under way, another one comes.
-    let late = rest(send(&emulator, "GET /sub HTTP/1.1\r\nhost: linger\r\n\r\n").await).await;
+    let late = rest(send(&server, "GET /sub HTTP/1.1\r\nhost: linger\r\n\r\n").await).await;
     assert!(late.contains("HTTP/1.1 503 ") && late.contains("\"stopping\",\"retry_after\":1"), "{late}");
     slow.write_all(b"=x").await.unwrap();
     let slow = rest(slow).await;
     assert!(slow.contains("HTTP/1.1 503 ") && slow.contains("\"stopping\""), "{slow}");
-    assert!(emulator.ended().await.success());
+    assert!(server.ended().await.success());
     assert!(clock::now() - begun < Duration::from_secs(2));
 }
 
@@ -62,13 +62,13 @@ async fn it_stops_when_it_is_told_to_and_nobody_is_left_hanging() {
 
 #[tokio::test]
 async fn it_stops_in_time_though_a_client_never_finishes() {
-    let mut emulator = Emulator::start(&[]).await;
-    let _slow = send(&emulator, "POST /pub HTTP/1.1\r\nhost: linger\r\n").await;
-    let _slower = send(&emulator, "G").await;
+    let mut server = Server::start(&[]).await;
+    let _slow = send(&server, "POST /pub HTTP/1.1\r\nhost: linger\r\n").await;
+    let _slower = send(&server, "G").await;
     sleep(Duration::from_millis(50)).await;
     let begun = clock::now();
-    emulator.signal("TERM");
-    assert!(emulator.ended().await.success());
+    server.signal("TERM");
+    assert!(server.ended().await.success());
     assert!(clock::now() - begun < Duration::from_secs(2));
 }
 
@@ -82,8 +82,8 @@ async fn refuses(arguments: &[&str], environment: &[(&str, &str)]) -> (String, i
 
 #[tokio::test]
 async fn what_it_can_not_do_it_says_at_once() {
-    let emulator = Emulator::start(&[]).await;
-    let port = emulator.address().rsplit(':').next().unwrap();
+    let server = Server::start(&[]).await;
+    let port = server.address().rsplit(':').next().unwrap();
     let (said, code) = refuses(&["--port", port], &[]).await;
     assert_eq!(code, 1);
     assert!(said.contains(&format!("can't listen on 127.0.0.1:{port}: Address already in use")), "{said}");
@@ -106,16 +106,16 @@ async fn what_it_can_not_do_it_says_at_once() {
 
 #[tokio::test]
 async fn a_health_check_succeeds_only_while_the_server_answers() {
-    let mut emulator = Emulator::start(&["--host", "0.0.0.0", "--allowed-host", "a.example"]).await;
-    let port = emulator.address().rsplit(':').next().unwrap().to_owned();
+    let mut server = Server::start(&["--host", "0.0.0.0", "--allowed-host", "a.example"]).await;
+    let port = server.address().rsplit(':').next().unwrap().to_owned();
     let check = async || {
         let health = command().args(["health", "--host", "0.0.0.0", "--port", &port]).output();
         let output = timeout(Duration::from_secs(10), health).await.expect("it ends").unwrap();
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
     assert_eq!(check().await, (true, String::new()));
-    emulator.signal("TERM");
-    emulator.ended().await;
+    server.signal("TERM");
+    server.ended().await;
     let (healthy, said) = check().await;
     assert!(!healthy && said.starts_with("linger: not healthy: "), "{said}");
     // Something else listens there.
@@ -132,9 +132,9 @@ async fn a_health_check_succeeds_only_while_the_server_answers() {
 #[tokio::test]
 async fn the_environment_says_what_flags_say() {
     let environment = [("LINGER_WAIT_MAX", "1"), ("LINGER_ALLOWED_ORIGIN", "https://a.example,https://b.example")];
-    let emulator = Emulator::start_in(&environment).await;
+    let server = Server::start_in(&environment).await;
     let begun = clock::now();
-    let request = reqwest::Client::new().get(emulator.url("/sub?wait=20")).header("origin", "https://b.example");
+    let request = reqwest::Client::new().get(server.url("/sub?wait=20")).header("origin", "https://b.example");
     let answer = request.send().await.unwrap();
     assert_eq!(answer.headers()["access-control-allow-origin"], "https://b.example");
     assert!(clock::now() - begun < Duration::from_secs(5));
@@ -142,24 +142,24 @@ async fn the_environment_says_what_flags_say() {
 
 #[tokio::test]
 async fn every_request_has_a_line_in_the_log() {
-    let emulator = Emulator::start(&[]).await;
-    let asked = reqwest::Client::new().get(emulator.url("/sub?channel=x&cursor=nonsense"));
+    let server = Server::start(&[]).await;
+    let asked = reqwest::Client::new().get(server.url("/sub?channel=x&cursor=nonsense"));
     let answer = asked.header("x-request-id", "mine").send().await.unwrap();
     let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
     assert_ne!(id, "mine");
-    let held = send(&emulator, "GET /sub?channel=left HTTP/1.1\r\nhost: linger\r\n\r\n").await;
-    while emulator.metric("linger_holds").await < 1 {
+    let held = send(&server, "GET /sub?channel=left HTTP/1.1\r\nhost: linger\r\n\r\n").await;
+    while server.metric("linger_holds").await < 1 {
         sleep(Duration::from_millis(5)).await;
     }
     drop(held);
     let line = async |what: &dyn Fn(&serde_json::Value) -> bool| {
         for _ in 0..200 {
-            if let Some(line) = emulator.log().into_iter().find(|line| what(line)) {
+            if let Some(line) = server.log().into_iter().find(|line| what(line)) {
                 return line;
             }
             sleep(Duration::from_millis(10)).await;
         }
-        panic!("no such line in {:?}", emulator.log())
+        panic!("no such line in {:?}", server.log())
     };
     let refused = line(&|line| line["id"] == id.as_str()).await;
     assert_eq!((&refused["status"], &refused["code"]), (&400.into(), &"invalid_cursor".into()));

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::emulator::{Emulator, ROOT};
+use crate::server::{ROOT, Server};
 use tokio::{
     process::{Child, Command},
     time::{sleep, timeout},
@@ -24,25 +24,25 @@ struct Nginx {
 }
 
 impl Nginx {
-    async fn start(emulator: &Emulator) -> Self {
+    async fn start(server: &Server) -> Self {
         let folder = std::env::temp_dir().join(format!("linger-nginx-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         certificate(&folder);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = fs::read_to_string(ROOT.join("packaging/nginx.conf")).unwrap();
+        let mut settings = fs::read_to_string(ROOT.join("packaging/nginx.conf")).unwrap();
         for (written, here) in [
-            ("127.0.0.1:3000", emulator.address()),
+            ("127.0.0.1:3000", server.address()),
             ("listen 443 ", &format!("listen 127.0.0.1:{port} ")),
             ("/etc/ssl/chat.example.com", &format!("{}/server", folder.display())),
         ] {
-            assert!(server.contains(written), "{written} is not in nginx.conf");
-            server = server.replace(written, here);
+            assert!(settings.contains(written), "{written} is not in nginx.conf");
+            settings = settings.replace(written, here);
         }
         let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let paths = paths.map(|of| format!("{of}_temp_path {}/{of};", folder.display())).concat();
         let main = format!(
             "daemon off; worker_processes 1; pid {0}/pid; error_log {0}/error.log; events {{ worker_connections 256; }}\n\
-             http {{ access_log off; {paths}\n{server}\n}}",
+             http {{ access_log off; {paths}\n{settings}\n}}",
             folder.display()
         );
         fs::write(folder.join("nginx.conf"), main).unwrap();
@@ -100,7 +100,7 @@ async fn until(what: &str, so: impl AsyncFn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_nginx_polls_are_held_and_each_client_has_its_own_address() {
-    let emulator = Emulator::start(
+    let server = Server::start(
         &[
             &["--allowed-host", NAME, "--trusted-proxy", "127.0.0.1"][..],
             &["--limit-loopback", "--address-publishes", "3"],
@@ -108,8 +108,8 @@ async fn behind_nginx_polls_are_held_and_each_client_has_its_own_address() {
         .concat(),
     )
     .await;
-    let before = emulator.descriptors();
-    let nginx = Nginx::start(&emulator).await;
+    let before = server.descriptors();
+    let nginx = Nginx::start(&server).await;
     assert_eq!(
         nginx.ask(&["--http2", "-o", "/dev/null", "-w", "%{http_code} HTTP/%{http_version}"], "/").await,
         "200 HTTP/2"
@@ -117,16 +117,16 @@ async fn behind_nginx_polls_are_held_and_each_client_has_its_own_address() {
     assert!(nginx.ask(&[], "/metrics").await.contains("404"));
 
     let held = nginx.curl(&[], "/sub?cursor=latest").spawn().unwrap();
-    until("the poll is held", async || emulator.metric("linger_holds").await == 1).await;
+    until("the poll is held", async || server.metric("linger_holds").await == 1).await;
     let sent = nginx.ask(&["-d", "message=hi"], "/pub").await;
     assert!(sent.contains("\"sent\""), "{sent}");
     let answer = timeout(Duration::from_secs(10), held.wait_with_output()).await.expect("it is answered").unwrap();
     assert!(String::from_utf8(answer.stdout).unwrap().contains("\"message\":\"hi\""));
 
     let mut left = nginx.curl(&[], "/sub?cursor=latest").spawn().unwrap();
-    until("the poll is held", async || emulator.metric("linger_holds").await == 1).await;
+    until("the poll is held", async || server.metric("linger_holds").await == 1).await;
     left.kill().await.unwrap();
-    until("who leaves is forgotten", async || emulator.metric("linger_holds").await == 0).await;
+    until("who leaves is forgotten", async || server.metric("linger_holds").await == 0).await;
 
     // What a client writes about its own address counts for nothing.
     let publish = async |own: &str, written: &str| {
@@ -145,6 +145,6 @@ async fn behind_nginx_polls_are_held_and_each_client_has_its_own_address() {
         nginx.ask(&[], "/sub?wait=0").await;
     }
     sleep(Duration::from_millis(300)).await;
-    let kept = emulator.descriptors() - before;
+    let kept = server.descriptors() - before;
     assert!((1..=3).contains(&kept), "{kept} connections");
 }

@@ -28,7 +28,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{canary, emulator::ROOT};
+use crate::{canary, server::ROOT};
 
 /// What a function is started with.
 pub(crate) struct Settings<'a> {

@@ -11,7 +11,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{client::Noting, emulator::Emulator};
+use crate::{client::Noting, server::Server};
 
 /// The first has most of the messages.
 const CHANNELS: [&str; 6] = ["busy", "a", "b", "c", "d", "e"];
@@ -103,8 +103,8 @@ async fn judge(publishing: &[&Noting], subscribing: &[&Noting], count: u64, pati
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_polls_for_changing_sets_misses_nothing() {
-    let emulator = Emulator::start(&[]).await;
-    let client = Noting::new(&emulator.base, "x");
+    let server = Server::start(&[]).await;
+    let client = Noting::new(&server.base, "x");
     judge(&[&client], &[&client], 700, Duration::ZERO).await;
 }
 

@@ -4,7 +4,7 @@ use tokio::process::Command;
 
 use crate::{
     access::Keys,
-    emulator::{Emulator, ROOT},
+    server::{ROOT, Server},
 };
 
 /// Runs it against an address. What it prints is the error if it finds something wrong.
@@ -22,31 +22,30 @@ async fn run_with(base: &str, arguments: &[&str], token: Option<&str>) -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_emulator_passes_what_a_deployment_must() {
+async fn the_server_passes_what_a_deployment_must() {
     let origin = "https://a.example";
-    let emulator = Emulator::start(&["--allowed-origin", origin]).await;
-    let said = run(&emulator.base, &["--origin", origin]).await.expect("all is well");
+    let server = Server::start(&["--allowed-origin", origin]).await;
+    let said = run(&server.base, &["--origin", origin]).await.expect("all is well");
     assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 8, "{said}");
     // And it finds what is wrong.
-    let said = run(&emulator.base, &[]).await.expect("nobody was to be let in");
+    let said = run(&server.base, &[]).await.expect("nobody was to be let in");
     assert!(said.contains("CORS: nobody"), "{said}");
-    let said = run(&emulator.base, &["--origin", "https://b.example"]).await.expect_err("another is let in");
+    let said = run(&server.base, &["--origin", "https://b.example"]).await.expect_err("another is let in");
     assert!(said.contains("NOT OK  CORS: https://b.example is told None"), "{said}");
-    let said =
-        run(&emulator.base, &["--origin", origin, "--direct", &emulator.base]).await.expect_err("it answers all");
+    let said = run(&server.base, &["--origin", origin, "--direct", &server.base]).await.expect_err("it answers all");
     assert!(said.contains("NOT OK  the API's own address"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_keys_is_tried_with_a_token_and_without() {
     let keys = Keys::new("es256").await;
-    let emulator = Emulator::start(&["--access-keys", &keys.file("linger-keys.json")]).await;
+    let server = Server::start(&["--access-keys", &keys.file("linger-keys.json")]).await;
     let token = keys.token(&["--publish", "smoke-*", "--subscribe", "smoke-*"]).await;
     let count = |said: String| said.lines().filter(|line| line.starts_with("ok ")).count();
-    assert_eq!(count(run(&emulator.base, &["--guarded"]).await.expect("all is well")), 3);
+    assert_eq!(count(run(&server.base, &["--guarded"]).await.expect("all is well")), 3);
     // A channel that is none is told to those whose token is good.
-    assert_eq!(count(run_with(&emulator.base, &["--guarded"], Some(&token)).await.expect("all is well")), 9);
-    let open = Emulator::start(&[]).await;
+    assert_eq!(count(run_with(&server.base, &["--guarded"], Some(&token)).await.expect("all is well")), 9);
+    let open = Server::start(&[]).await;
     let said = run(&open.base, &["--guarded"]).await.expect_err("everybody is let in");
     assert!(said.contains("nobody reads without a token"), "{said}");
 }

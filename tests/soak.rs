@@ -19,8 +19,8 @@ use std::{
 use crate::proxy::Proxy;
 use crate::{
     client::Noting,
-    emulator::Emulator,
     hostile::{attack, changed, corpus, setting},
+    server::Server,
 };
 use pubsub::{clock, cursor::Cursor};
 use tests::{
@@ -44,7 +44,7 @@ const FULL_SOON: [(&str, &str); 5] = [
     ("LINGER_FOLLOWERS_MAX", "1000"),
 ];
 
-/// What the emulator may have in memory with these: its connections, bodies and answers under way, and the store.
+/// What the server may have in memory with these: its connections, bodies and answers under way, and the store.
 const RESIDENT_MAX_MIB: u64 = 256;
 
 /// Subscribers who only wait, and as many who cut.
@@ -193,8 +193,8 @@ fn deliveries(history: &History) -> Vec<Duration> {
     took
 }
 
-fn resident_mib(emulator: &Emulator) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", emulator.pid())).unwrap();
+fn resident_mib(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
 }
@@ -202,21 +202,21 @@ fn resident_mib(emulator: &Emulator) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn people_are_served_while_strangers_abuse_and_nothing_is_left_over() {
     let span = Duration::from_secs(setting("SOAK_SECONDS", 5));
-    let emulator = Emulator::start_quiet(&FULL_SOON).await;
-    let (descriptors, tasks) = (emulator.descriptors(), emulator.metric("linger_tasks").await);
-    let client = Noting::new(&emulator.base, "people");
+    let server = Server::start_quiet(&FULL_SOON).await;
+    let (descriptors, tasks) = (server.descriptors(), server.metric("linger_tasks").await);
+    let client = Noting::new(&server.base, "people");
     let (done, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let people = people(client, Arc::clone(&done));
     let corpus = Arc::new(corpus());
     let mut abusers = JoinSet::new();
     for kind in 0..=10 {
-        let address = emulator.address().to_owned();
+        let address = server.address().to_owned();
         abusers.spawn(abuse(kind, address, Arc::clone(&corpus), Arc::clone(&done), Arc::clone(&rounds)));
     }
     let (begun, mut half, mut peak) = (clock::now(), 0, 0);
     while begun.elapsed() < span {
         sleep(span / 20).await;
-        let now = resident_mib(&emulator);
+        let now = resident_mib(&server);
         peak = peak.max(now);
         if begun.elapsed() < span / 2 {
             half = peak;
@@ -237,11 +237,11 @@ async fn people_are_served_while_strangers_abuse_and_nothing_is_left_over() {
     );
     assert_eq!(check(&history, Rules::default()), Ok(()));
     assert!(history.chains.iter().flat_map(|chain| &chain.polls).all(|poll| !poll.missed));
-    assert_eq!(emulator.metric("linger_panics_total").await, 0);
-    assert_eq!(emulator.number("linger_errors_total{code=\"internal\"}").await, 0.0);
+    assert_eq!(server.metric("linger_panics_total").await, 0);
+    assert_eq!(server.number("linger_errors_total{code=\"internal\"}").await, 0.0);
     assert!(peak < RESIDENT_MAX_MIB && peak < half + half / 2, "{half} MiB, then {peak} MiB");
     let at_rest = async {
-        while emulator.descriptors() > descriptors + 3 || emulator.metric("linger_tasks").await > tasks + 3 {
+        while server.descriptors() > descriptors + 3 || server.metric("linger_tasks").await > tasks + 3 {
             sleep(Duration::from_millis(50)).await;
         }
     };
@@ -279,19 +279,19 @@ async fn a_table_that_fails_loses_nothing_while_strangers_abuse() {
     use crate::outage::{publish_through_outages, read_through_outages};
     let span = Duration::from_secs(setting("SOAK_SECONDS", 5));
     let proxy = Proxy::start(&tests::local::ENDPOINT).await;
-    let emulator = Emulator::over_table(
+    let server = Server::over_table(
         &proxy.endpoint,
         &crate::table::new_table().await,
         &["--log-format", "off", "--wait-max", "1s"],
     )
     .await;
-    let (client, done) = (Noting::new(&emulator.base, "x"), Arc::new(AtomicBool::new(false)));
+    let (client, done) = (Noting::new(&server.base, "x"), Arc::new(AtomicBool::new(false)));
     let mut publishers = JoinSet::new();
     for number in 0..4 {
         publishers.spawn(publish_through_outages(client.clone(), number, Arc::default(), Arc::clone(&done)));
     }
     let readers = [(); 2].map(|()| tokio::spawn(read_through_outages(client.clone())));
-    let (corpus, address) = (Arc::new(corpus()), emulator.address().to_owned());
+    let (corpus, address) = (Arc::new(corpus()), server.address().to_owned());
     let stranger = tokio::spawn(abuse(0, address, corpus, Arc::clone(&done), Arc::default()));
     cut_now_and_then(&proxy, span).await;
     done.store(true, Relaxed);
@@ -307,5 +307,5 @@ async fn a_table_that_fails_loses_nothing_while_strangers_abuse() {
     println!("{span:?}: {} acknowledged, {refused} refused", publishes.len() - refused);
     let history = History { publishes, chains, ..History::default() };
     assert_eq!(check(&history, Rules { patience: Duration::from_secs(60), ..Rules::default() }), Ok(()));
-    assert_eq!(emulator.metric("linger_panics_total").await, 0);
+    assert_eq!(server.metric("linger_panics_total").await, 0);
 }

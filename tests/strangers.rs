@@ -2,7 +2,7 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
-use crate::emulator::{BINARY, Emulator};
+use crate::server::{BINARY, Server};
 use reqwest::{Client, Response};
 use serde_json::Value;
 use tokio::{
@@ -15,7 +15,7 @@ const LIMITED: &[&str] = &["--trusted-proxy", "127.0.0.1"];
 
 /// Somebody at an address of their own, as a proxy says.
 struct Somebody<'a> {
-    emulator: &'a Emulator,
+    server: &'a Server,
     address: &'a str,
 }
 
@@ -25,13 +25,13 @@ impl Somebody<'_> {
     }
 
     async fn publish_text(&self, channel: &str, text: &str) -> Response {
-        let request = Client::new().post(self.emulator.url("/pub")).header("x-forwarded-for", self.address);
+        let request = Client::new().post(self.server.url("/pub")).header("x-forwarded-for", self.address);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         request.body(format!("channel={channel}&message={text}")).send().await.unwrap()
     }
 
     async fn poll(&self, query: &str) -> Response {
-        let request = Client::new().get(self.emulator.url(&format!("/sub?{query}")));
+        let request = Client::new().get(self.server.url(&format!("/sub?{query}")));
         request.header("x-forwarded-for", self.address).send().await.unwrap()
     }
 }
@@ -52,8 +52,8 @@ async fn rate_limited(answer: Response) -> u64 {
 
 #[tokio::test]
 async fn an_address_publishes_so_much_and_no_other_pays_for_it() {
-    let emulator = Emulator::start(&[LIMITED, &["--address-publishes", "6"]].concat()).await;
-    let [loud, quiet] = ["198.51.100.1", "198.51.100.2"].map(|address| Somebody { emulator: &emulator, address });
+    let server = Server::start(&[LIMITED, &["--address-publishes", "6"]].concat()).await;
+    let [loud, quiet] = ["198.51.100.1", "198.51.100.2"].map(|address| Somebody { server: &server, address });
     for _ in 0..6 {
         assert_eq!(loud.publish("x").await.status(), 200);
     }
@@ -62,15 +62,15 @@ async fn an_address_publishes_so_much_and_no_other_pays_for_it() {
     assert_eq!(quiet.publish("x").await.status(), 200);
     assert_eq!(loud.poll("channel=x&wait=0").await.status(), 200, "who publishes too much may still read");
     // What a client claims before the proxy's own word changes nothing.
-    let spoofed = Somebody { emulator: &emulator, address: "203.0.113.9, 198.51.100.1" };
+    let spoofed = Somebody { server: &server, address: "203.0.113.9, 198.51.100.1" };
     rate_limited(spoofed.publish("x").await).await;
-    assert_eq!(emulator.metric("linger_published_total").await, 7);
+    assert_eq!(server.metric("linger_published_total").await, 7);
 }
 
 #[tokio::test]
 async fn who_waits_as_long_as_is_said_may_publish() {
-    let emulator = Emulator::start(&[LIMITED, &["--address-publishes", "60"]].concat()).await;
-    let loud = Somebody { emulator: &emulator, address: "198.51.100.1" };
+    let server = Server::start(&[LIMITED, &["--address-publishes", "60"]].concat()).await;
+    let loud = Somebody { server: &server, address: "198.51.100.1" };
     let mut after = 0;
     while after == 0 {
         let answer = loud.publish("x").await;
@@ -84,8 +84,8 @@ async fn who_waits_as_long_as_is_said_may_publish() {
 
 #[tokio::test]
 async fn an_address_begins_so_many_channels_and_goes_on_in_those_there_are() {
-    let emulator = Emulator::start(&[LIMITED, &["--address-channels", "2"]].concat()).await;
-    let [stranger, other] = ["198.51.100.1", "198.51.100.2"].map(|address| Somebody { emulator: &emulator, address });
+    let server = Server::start(&[LIMITED, &["--address-channels", "2"]].concat()).await;
+    let [stranger, other] = ["198.51.100.1", "198.51.100.2"].map(|address| Somebody { server: &server, address });
     for channel in ["a", "b", "a"] {
         assert_eq!(stranger.publish(channel).await.status(), 200);
     }
@@ -97,18 +97,18 @@ async fn an_address_begins_so_many_channels_and_goes_on_in_those_there_are() {
 
 #[tokio::test]
 async fn an_address_holds_so_many_polls() {
-    let emulator = Emulator::start(&[LIMITED, &["--address-holds", "2"]].concat()).await;
+    let server = Server::start(&[LIMITED, &["--address-holds", "2"]].concat()).await;
     let hold = async |address: &str| {
-        let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
         let request = format!("GET /sub?wait=25 HTTP/1.1\r\nhost: linger\r\nx-forwarded-for: {address}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     };
     let held = [hold("198.51.100.1").await, hold("198.51.100.1").await];
-    while emulator.metric("linger_holds").await < 2 {
+    while server.metric("linger_holds").await < 2 {
         sleep(Duration::from_millis(5)).await;
     }
-    let [stranger, other] = ["198.51.100.1", "198.51.100.2"].map(|address| Somebody { emulator: &emulator, address });
+    let [stranger, other] = ["198.51.100.1", "198.51.100.2"].map(|address| Somebody { server: &server, address });
     rate_limited(stranger.poll("wait=25").await).await;
     assert_eq!(other.poll("wait=0").await.status(), 200);
     drop(held);
@@ -122,11 +122,11 @@ async fn an_address_holds_so_many_polls() {
 
 #[tokio::test]
 async fn an_address_has_so_many_connections_and_is_told_so() {
-    let emulator = Emulator::start(&["--limit-loopback", "--address-connections", "2"]).await;
+    let server = Server::start(&["--limit-loopback", "--address-connections", "2"]).await;
     let idle =
-        [TcpStream::connect(emulator.address()).await.unwrap(), TcpStream::connect(emulator.address()).await.unwrap()];
+        [TcpStream::connect(server.address()).await.unwrap(), TcpStream::connect(server.address()).await.unwrap()];
     let ask = async || {
-        let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await.expect("it ends").unwrap();
@@ -146,23 +146,23 @@ async fn an_address_has_so_many_connections_and_is_told_so() {
 
 #[tokio::test]
 async fn this_machine_is_not_limited_unless_it_is_asked_for() {
-    let emulator = Emulator::start(&["--address-publishes", "1", "--address-channels", "1"]).await;
-    let publish = async |emulator: &Emulator, channel: &str| {
-        let request = Client::new().post(emulator.url("/pub")).header("x-forwarded-for", "198.51.100.1");
+    let server = Server::start(&["--address-publishes", "1", "--address-channels", "1"]).await;
+    let publish = async |server: &Server, channel: &str| {
+        let request = Client::new().post(server.url("/pub")).header("x-forwarded-for", "198.51.100.1");
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         request.body(format!("channel={channel}&message=a")).send().await.unwrap().status().as_u16()
     };
     for channel in ["a", "b", "c"] {
-        assert_eq!(publish(&emulator, channel).await, 200, "nobody's word is taken");
+        assert_eq!(publish(&server, channel).await, 200, "nobody's word is taken");
     }
-    let limited = Emulator::start(&["--address-publishes", "1", "--limit-loopback"]).await;
+    let limited = Server::start(&["--address-publishes", "1", "--limit-loopback"]).await;
     assert_eq!((publish(&limited, "a").await, publish(&limited, "a").await), (200, 429));
 }
 
 #[tokio::test]
 async fn a_full_store_takes_what_quiet_channels_say() {
-    let emulator = Emulator::start_in(&[("LINGER_BYTES_MAX", "200000"), ("LINGER_KEYS_MAX", "20")]).await;
-    let somebody = Somebody { emulator: &emulator, address: "" };
+    let server = Server::start_in(&[("LINGER_BYTES_MAX", "200000"), ("LINGER_KEYS_MAX", "20")]).await;
+    let somebody = Somebody { server: &server, address: "" };
     assert_eq!(somebody.publish("quiet").await.status(), 200);
     let first: Value = document(somebody.publish("loud").await).await;
     for _ in 0..100 {
@@ -183,21 +183,21 @@ async fn a_full_store_takes_what_quiet_channels_say() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poll_that_is_refused_leaves_no_follower() {
-    let emulator = Emulator::start_in(&[("LINGER_HOLDS_MAX", "1"), ("LINGER_FOLLOWERS_MAX", "1")]).await;
-    let mut held = TcpStream::connect(emulator.address()).await.unwrap();
+    let server = Server::start_in(&[("LINGER_HOLDS_MAX", "1"), ("LINGER_FOLLOWERS_MAX", "1")]).await;
+    let mut held = TcpStream::connect(server.address()).await.unwrap();
     held.write_all(b"GET /sub?channel=held HTTP/1.1\r\nhost: linger\r\n\r\n").await.unwrap();
-    while emulator.metric("linger_holds").await < 1 {
+    while server.metric("linger_holds").await < 1 {
         sleep(Duration::from_millis(5)).await;
     }
-    let tasks = emulator.metric("linger_tasks").await;
-    let somebody = Somebody { emulator: &emulator, address: "" };
+    let tasks = server.metric("linger_tasks").await;
+    let somebody = Somebody { server: &server, address: "" };
     for number in 0..200 {
         for cursor in ["latest", "earliest", "1-1"] {
             assert_eq!(somebody.poll(&format!("channel=c{number}&cursor={cursor}")).await.status(), 429);
         }
     }
-    assert_eq!(emulator.metric("linger_followers").await, 1);
-    assert!(emulator.metric("linger_tasks").await < tasks + 20);
+    assert_eq!(server.metric("linger_followers").await, 1);
+    assert!(server.metric("linger_tasks").await < tasks + 20);
 }
 
 /// Asks for something many times on one connection, and reads nothing.
@@ -234,8 +234,8 @@ async fn slow_readers_of_the_page_take_no_files_from_others() {
 }
 
 /// What the process has in memory, in bytes.
-fn resident(emulator: &Emulator) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", emulator.pid())).unwrap();
+fn resident(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     1024 * resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
 }
@@ -243,18 +243,18 @@ fn resident(emulator: &Emulator) -> u64 {
 const UNREAD: usize = 600;
 
 /// By how many MiB the process grows when so many connections send this and read nothing.
-async fn grown_by(emulator: &Emulator, sent: &str) -> u64 {
-    let before = resident(emulator);
+async fn grown_by(server: &Server, sent: &str) -> u64 {
+    let before = resident(server);
     let mut open = Vec::new();
     for _ in 0..UNREAD {
-        let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
         let _ = timeout(Duration::from_millis(50), stream.write_all(sent.as_bytes())).await;
         open.push(stream);
     }
     let mut peak = 0;
     for _ in 0..10 {
         sleep(Duration::from_millis(50)).await;
-        peak = peak.max(resident(emulator));
+        peak = peak.max(resident(server));
     }
     peak.saturating_sub(before) >> 20
 }
@@ -266,12 +266,12 @@ async fn what_is_not_finished_and_not_read_is_bounded() {
     let head = format!("GET / HTTP/1.1\r\nhost: linger\r\nx: {}", "x".repeat(300_000));
     let answer = "GET /sub?channel=large&cursor=earliest HTTP/1.1\r\nhost: linger\r\n\r\n";
     for (sent, mebibytes) in [(head.as_str(), 0), (&body, 64), (answer, 64)] {
-        let emulator = Emulator::start(&[]).await;
-        let somebody = Somebody { emulator: &emulator, address: "" };
+        let server = Server::start(&[]).await;
+        let somebody = Somebody { server: &server, address: "" };
         for _ in 0..16 {
             assert_eq!(somebody.publish_text("large", &"x".repeat(32_000)).await.status(), 200);
         }
-        let grown = grown_by(&emulator, sent).await;
+        let grown = grown_by(&server, sent).await;
         // Without a bound these were 600 times 300, 260 and 500 KB.
         assert!(grown < mebibytes + 50, "{grown} MiB by {}", &sent[..9]);
         let small = timeout(Duration::from_secs(5), somebody.publish("small")).await.expect("an answer");

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::emulator::{BINARY, command};
+use crate::server::{BINARY, command};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -21,7 +21,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// An emulator whose output goes elsewhere than where it is read.
+/// A server whose output goes elsewhere than where it is read.
 struct Running {
     child: Child,
     port: u16,
@@ -126,8 +126,8 @@ async fn it_runs_with_its_outputs_closed() {
 
 #[tokio::test]
 async fn a_variable_that_is_empty_is_not_set() {
-    let names = fs::read_to_string(crate::emulator::ROOT.join("local/src/flags.rs")).unwrap();
-    let limits = fs::read_to_string(crate::emulator::ROOT.join("functions/pubsub/src/limits.rs")).unwrap();
+    let names = fs::read_to_string(crate::server::ROOT.join("local/src/flags.rs")).unwrap();
+    let limits = fs::read_to_string(crate::server::ROOT.join("functions/pubsub/src/limits.rs")).unwrap();
     let variable = regex::Regex::new(r#""((?:LINGER|AWS)_\w+)""#).unwrap();
     let text = names + &limits;
     let mut empty: Vec<_> = variable.captures_iter(&text).map(|found| (found.extract::<1>().1[0], "")).collect();
@@ -172,22 +172,22 @@ async fn a_setting_that_could_never_work_is_refused_and_the_right_form_is_named(
 #[tokio::test]
 async fn a_variable_that_is_misspelt_is_named() {
     let environment = [("LINGER_HOLD_MAX", "5"), ("LINGER_SERVICE_HOST", "10.0.0.1"), ("LINGER_PORT_3000_TCP", "x")];
-    let emulator = crate::emulator::Emulator::start_in(&environment).await;
+    let server = crate::server::Server::start_in(&environment).await;
     let warned = async {
-        while emulator.log().is_empty() {
+        while server.log().is_empty() {
             sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(Duration::from_secs(5), warned).await.expect("a line");
-    let said: Vec<_> = emulator.log().into_iter().map(|line| line["variable"].clone()).collect();
+    let said: Vec<_> = server.log().into_iter().map(|line| line["variable"].clone()).collect();
     assert_eq!(said, ["LINGER_HOLD_MAX"]);
 }
 
 #[tokio::test]
 async fn an_origin_is_matched_however_it_was_written() {
     for written in ["https://example.com:443", "HTTPS://EXAMPLE.com", "https://example.com:"] {
-        let emulator = crate::emulator::Emulator::start(&["--allowed-origin", written]).await;
-        let request = reqwest::Client::new().get(emulator.url("/sub?wait=0")).header("origin", "https://example.com");
+        let server = crate::server::Server::start(&["--allowed-origin", written]).await;
+        let request = reqwest::Client::new().get(server.url("/sub?wait=0")).header("origin", "https://example.com");
         let answer = request.send().await.unwrap();
         assert_eq!(answer.headers()["access-control-allow-origin"], "https://example.com", "{written}");
     }

@@ -1,4 +1,4 @@
-//! The store in DynamoDB from outside: emulators over one table of DynamoDB Local, with a proxy that cuts between.
+//! The store in DynamoDB from outside: servers over one table of DynamoDB Local, with a proxy that cuts between.
 
 use std::{
     sync::{
@@ -23,8 +23,8 @@ use tokio::{
 
 use crate::{
     client::Noting,
-    emulator::{Emulator, ROOT},
     proxy::{Cut, Kind, Proxy},
+    server::{ROOT, Server},
 };
 
 /// The name of a table that no other test uses.
@@ -48,18 +48,18 @@ pub(crate) async fn new_table_at(endpoint: &str) -> String {
     name
 }
 
-/// Two emulators over one table; a proxy stands before the first.
+/// Two servers over one table; a proxy stands before the first.
 pub(crate) struct Pair {
     pub(crate) proxy: Proxy,
-    pub(crate) cut: Emulator,
-    pub(crate) whole: Emulator,
+    pub(crate) cut: Server,
+    pub(crate) whole: Server,
 }
 
 impl Pair {
     pub(crate) async fn start() -> Self {
         let (proxy, table) = (Proxy::start(&local::ENDPOINT).await, table());
-        let cut = Emulator::over_table(&proxy.endpoint, &table, &[]).await;
-        let whole = Emulator::over_table(&local::ENDPOINT, &table, &[]).await;
+        let cut = Server::over_table(&proxy.endpoint, &table, &[]).await;
+        let whole = Server::over_table(&local::ENDPOINT, &table, &[]).await;
         Self { proxy, cut, whole }
     }
 
@@ -188,13 +188,13 @@ async fn subscriber(client: Noting) -> History {
     }
 }
 
-/// What the emulators have asked of the table to publish: requests and write units.
-async fn spent(emulators: &[Emulator]) -> (f64, f64) {
+/// What the servers have asked of the table to publish: requests and write units.
+async fn spent(servers: &[Server]) -> (f64, f64) {
     let (mut requests, mut units) = (0.0, 0.0);
-    for emulator in emulators {
+    for server in servers {
         for kind in ["give_out", "put_slot", "put_key", "move_key"] {
-            requests += emulator.number(&format!("linger_store_requests_total{{kind=\"{kind}\"}}")).await;
-            units += emulator.number(&format!("linger_store_units_total{{kind=\"{kind}\"}}")).await;
+            requests += server.number(&format!("linger_store_requests_total{{kind=\"{kind}\"}}")).await;
+            units += server.number(&format!("linger_store_units_total{{kind=\"{kind}\"}}")).await;
         }
     }
     (requests, units)
@@ -207,10 +207,10 @@ async fn many_publishers_in_many_processes_keep_one_order_at_the_least_cost() {
         let table = table();
         let (mut publishing, mut subscribing) = (Vec::new(), Vec::new());
         for _ in 0..3 {
-            publishing.push(Emulator::over_table(&local::ENDPOINT, &table, &[]).await);
+            publishing.push(Server::over_table(&local::ENDPOINT, &table, &[]).await);
         }
         for _ in 0..2 {
-            subscribing.push(Emulator::over_table(&local::ENDPOINT, &table, &[]).await);
+            subscribing.push(Server::over_table(&local::ENDPOINT, &table, &[]).await);
         }
         let origin = Noting::new(&publishing[0].base, "x");
         let mut subscribers = JoinSet::new();
@@ -250,32 +250,32 @@ async fn many_publishers_in_many_processes_keep_one_order_at_the_least_cost() {
     }
 }
 
-/// Requests to read that an emulator has made.
-async fn reads(emulator: &Emulator) -> u64 {
+/// Requests to read that a server has made.
+async fn reads(server: &Server) -> u64 {
     let mut total = 0;
     for kind in ["query", "head"] {
-        total += emulator.metric(&format!("linger_store_requests_total{{kind=\"{kind}\"}}")).await;
+        total += server.metric(&format!("linger_store_requests_total{{kind=\"{kind}\"}}")).await;
     }
     total
 }
 
 /// Those that it makes in a while.
-async fn reads_within(emulator: &Emulator, span: Duration) -> u64 {
-    let before = reads(emulator).await;
+async fn reads_within(server: &Server, span: Duration) -> u64 {
+    let before = reads(server).await;
     sleep(span).await;
-    reads(emulator).await - before
+    reads(server).await - before
 }
 
 /// So many holds, each on a connection of its own, come to rest.
-async fn holds(emulator: &Emulator, count: usize, query: &str) -> Vec<TcpStream> {
+async fn holds(server: &Server, count: usize, query: &str) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for _ in 0..count {
-        let mut stream = TcpStream::connect(emulator.address()).await.unwrap();
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
         let request = format!("GET /sub?channel=x&{query} HTTP/1.1\r\nhost: linger\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         streams.push(stream);
     }
-    while emulator.metric("linger_holds").await < count as u64 {
+    while server.metric("linger_holds").await < count as u64 {
         sleep(Duration::from_millis(10)).await;
     }
     streams
@@ -284,23 +284,23 @@ async fn holds(emulator: &Emulator, count: usize, query: &str) -> Vec<TcpStream>
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_holds_read_as_often_as_one() {
     const SPAN: Duration = Duration::from_secs(4);
-    let emulator = Emulator::over_table(&local::ENDPOINT, &table(), &[]).await;
-    let client = Noting::new(&emulator.base, "x");
+    let server = Server::over_table(&local::ENDPOINT, &table(), &[]).await;
+    let client = Noting::new(&server.base, "x");
     let mut at = client.publish("first", None).await.id.expect("published");
 
-    let one = holds(&emulator, 1, &format!("cursor={at}")).await;
+    let one = holds(&server, 1, &format!("cursor={at}")).await;
     sleep(Duration::from_secs(2)).await;
-    let reads_of_one = reads_within(&emulator, SPAN).await;
+    let reads_of_one = reads_within(&server, SPAN).await;
     drop(one);
-    let mut herd = holds(&emulator, 1000, &format!("cursor={at}")).await;
+    let mut herd = holds(&server, 1000, &format!("cursor={at}")).await;
     sleep(Duration::from_secs(2)).await;
-    let reads_of_many = reads_within(&emulator, SPAN).await;
+    let reads_of_many = reads_within(&server, SPAN).await;
     println!("reads in {SPAN:?}: {reads_of_one} for one hold, {reads_of_many} for a thousand");
     assert!(reads_of_many <= reads_of_one + 2, "{reads_of_many} and {reads_of_one}");
     assert!(reads_of_one >= 10, "somebody reads");
 
     // The herd is told, and polls again on the same connections.
-    let before = reads(&emulator).await;
+    let before = reads(&server).await;
     at = client.publish("second", None).await.id.expect("published");
     let again = format!("GET /sub?channel=x&cursor={at} HTTP/1.1\r\nhost: linger\r\n\r\n");
     for stream in &mut herd {
@@ -309,16 +309,16 @@ async fn a_thousand_holds_read_as_often_as_one() {
         assert!(String::from_utf8_lossy(&answer[..len]).contains("second"));
         stream.write_all(again.as_bytes()).await.unwrap();
     }
-    while emulator.metric("linger_holds").await < 1000 {
+    while server.metric("linger_holds").await < 1000 {
         sleep(Duration::from_millis(5)).await;
     }
-    let herd_reads = reads(&emulator).await - before;
+    let herd_reads = reads(&server).await - before;
     println!("a herd of a thousand that polls again: {herd_reads} reads");
     assert!(herd_reads <= 60, "{herd_reads}");
 
     drop(herd);
     sleep(Duration::from_millis(1500)).await;
-    assert_eq!(reads_within(&emulator, Duration::from_secs(1)).await, 0, "nobody is there, and nobody reads");
+    assert_eq!(reads_within(&server, Duration::from_secs(1)).await, 0, "nobody is there, and nobody reads");
 }
 
 /// An input of the costs, as the document has it.
@@ -330,17 +330,17 @@ fn documented(input: &str) -> u64 {
 
 /// What one idle hold of so many channels reads, on a process of its own.
 async fn reads_of_an_idle_hold(channels: usize) -> u64 {
-    let emulator = Emulator::over_table(&local::ENDPOINT, &table(), &[]).await;
+    let server = Server::over_table(&local::ENDPOINT, &table(), &[]).await;
     let mut places = Vec::new();
     for number in 0..channels {
         let name = format!("x{number}");
-        let at = Noting::new(&emulator.base, &name).publish("first", None).await.id.expect("published");
+        let at = Noting::new(&server.base, &name).publish("first", None).await.id.expect("published");
         places.push(format!("{name}:{at}"));
     }
-    let before = reads(&emulator).await;
-    let poll = reqwest::get(emulator.url(&format!("/sub?wait=25&channels={}", places.join(",")))).await.unwrap();
+    let before = reads(&server).await;
+    let poll = reqwest::get(server.url(&format!("/sub?wait=25&channels={}", places.join(",")))).await.unwrap();
     assert_eq!(poll.text().await.unwrap(), r#"{"channels":{}}"#);
-    let reads = reads(&emulator).await - before;
+    let reads = reads(&server).await - before;
     println!("an idle hold of 25 s on {channels} channels: {reads} reads");
     reads
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tests::local;
 use tokio::time::{sleep, timeout};
 
-use crate::emulator::ROOT;
+use crate::server::ROOT;
 
 /// How long it may compile, on a machine that is busy.
 const COMPILES_MAX: Duration = Duration::from_secs(600);

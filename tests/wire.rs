@@ -8,8 +8,8 @@ use reqwest::Client;
 use serde_json::json;
 
 use crate::{
-    emulator::Emulator,
     host::{FORM, Host, JSON, check_headers, check_problem, literal, on_every_host, strings},
+    server::Server,
 };
 
 async fn a_form_and_an_object_are_published_and_read(host: &Host) {
@@ -267,7 +267,7 @@ on_every_host! {
 
 #[tokio::test]
 async fn pages_of_allowed_origins_may_use_it() {
-    let host = Host::emulator(&["--allowed-origin", "https://chat.example"]).await;
+    let host = Host::server(&["--allowed-origin", "https://chat.example"]).await;
     let (ours, theirs) = (("origin", "https://chat.example"), ("origin", "https://evil.example"));
     let refused = host.ask(Method::GET, "/sub?wait=x", &[ours], b"").await;
     assert_eq!((refused.status, refused.header("access-control-allow-origin")), (400, Some(ours.1)));
@@ -291,7 +291,7 @@ async fn pages_of_allowed_origins_may_use_it() {
 
 #[tokio::test]
 async fn the_page_is_served_and_nothing_outside_it() {
-    let host = Host::emulator(&[]).await;
+    let host = Host::server(&[]).await;
     let get = async |path: &str| host.ask(Method::GET, path, &[], b"").await;
     for (path, media_type) in [("/", "text/html"), ("/chat.css", "text/css"), ("/client.js", "text/javascript")] {
         let file = get(path).await;
@@ -322,8 +322,8 @@ async fn the_page_is_served_and_nothing_outside_it() {
 
 #[tokio::test]
 async fn a_full_store_says_so_and_keeps_what_it_has() {
-    let emulator = Emulator::start_in(&[("LINGER_CHANNELS_MAX", "1")]).await;
-    let host = Host::new(&emulator.base.clone(), emulator);
+    let server = Server::start_in(&[("LINGER_CHANNELS_MAX", "1")]).await;
+    let host = Host::new(&server.base.clone(), server);
     host.say("a").await;
     let ask = async || host.ask(Method::POST, "/pub", &[("content-type", FORM)], b"channel=second&message=b").await;
     check_problem(&ask().await, &ask().await, 503, "store_full");
@@ -332,7 +332,7 @@ async fn a_full_store_says_so_and_keeps_what_it_has() {
 
 #[tokio::test]
 async fn what_has_expired_is_missed() {
-    let host = Host::emulator(&["--retention", "1s"]).await;
+    let host = Host::server(&["--retention", "1s"]).await;
     let (first, _) = (host.say("a").await, host.say("b").await);
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let gone = host.poll(&format!("cursor={first}&wait=25")).await;
@@ -344,7 +344,7 @@ async fn what_has_expired_is_missed() {
 
 #[tokio::test]
 async fn metrics_count_what_happened() {
-    let host = Host::emulator(&[]).await;
+    let host = Host::server(&[]).await;
     for _ in 0..2 {
         host.publish(json!({"message": "a", "key": "k"})).await;
     }

@@ -34,7 +34,7 @@ export function watchPage(clock, onChange) {
     clock.clearTimeout(rest);
   }
 
-  function turned() {
+  function visibilityChanged() {
     const rested = page.resting;
     page.resting = false;
     ticked = time();
@@ -59,7 +59,7 @@ export function watchPage(clock, onChange) {
   }
 
   /** @param {boolean} gone */
-  const turns = (gone) => () => {
+  const becomes = (gone) => () => {
     if (page.gone === gone) return;
     page.gone = gone;
     onChange(gone ? 'gone' : 'back');
@@ -68,15 +68,15 @@ export function watchPage(clock, onChange) {
   /** @param {any} target @param {string} type @param {(event: any) => void} call */
   const on = (target, type, call) => target?.addEventListener?.(type, call, { signal: over.signal });
   const woken = () => onChange('woken');
-  on(globalThis.document, 'visibilitychange', turned);
+  on(globalThis.document, 'visibilitychange', visibilityChanged);
   on(globalThis, 'online', woken);
   on(globalThis, 'offline', woken);
-  on(globalThis, 'pagehide', turns(true));
-  on(globalThis, 'pageshow', turns(false));
+  on(globalThis, 'pagehide', becomes(true));
+  on(globalThis, 'pageshow', becomes(false));
   // Frozen, it would go on to answer other tabs, but fetch nothing.
-  on(globalThis.document, 'freeze', turns(true));
-  on(globalThis.document, 'resume', turns(false));
-  if (!visible()) turned();
+  on(globalThis.document, 'freeze', becomes(true));
+  on(globalThis.document, 'resume', becomes(false));
+  if (!visible()) visibilityChanged();
   ticking();
   return page;
 }

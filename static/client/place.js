@@ -10,7 +10,7 @@ export class Place {
   looking = true;
   /** Whether the first batch from here was passed on. */
   begun = false;
-  /** What was answered last about this channel, and was not taken yet. @type {Answer | undefined} */
+  /** What was answered last about this channel, and was not looked at yet. @type {Answer | undefined} */
   dealt;
   /** Where the leader stood when this place was last found to be elsewhere. @type {string | undefined} */
   compared;
@@ -46,7 +46,7 @@ export class Place {
    * @param {Answer} answer
    * @returns {Answer | undefined}
    */
-  take(answer) {
+  advance(answer) {
     const { after, messages, cursor, missed } = answer;
     const had = messages.findIndex(({ id }) => id === this.cursor);
     if (had < 0 && after !== this.after) return undefined;

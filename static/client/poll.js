@@ -96,12 +96,12 @@ class Poll {
 
   async run() {
     polls.push(this);
-    const deaf = onAnswer((by, heard) => by === this.base && !heard && this.answered());
-    this.page = watchPage(this.clock, (change) => this.turned(change));
+    const deaf = onAnswer((by, fromOtherTab) => by === this.base && !fromOtherTab && this.answered());
+    this.page = watchPage(this.clock, (change) => this.pageChanged(change));
     this.tabs.join();
     // Who subscribes to twenty channels, one after the other, is asked for once.
     await undefined;
-    while (this.subscribers.size > 0) await this.turn();
+    while (this.subscribers.size > 0) await this.step();
     deaf();
   }
 
@@ -155,7 +155,7 @@ class Poll {
   }
 
   /** @param {'shown' | 'resting' | 'woken' | 'gone' | 'back'} change */
-  turned(change) {
+  pageChanged(change) {
     this.looks = 0;
     if (change === 'shown') {
       this.tabs.check();
@@ -201,13 +201,13 @@ class Poll {
   }
 
   /** One poll, wait or pause. */
-  async turn() {
+  async step() {
     this.stop = new AbortController();
     const { signal } = this.stop;
     if (this.share && this.token.given) await this.meet();
     const { active } = this;
     const { leading } = this.tabs;
-    for (const subscriber of active) subscriber.take();
+    for (const subscriber of active) subscriber.receive();
     if (this.page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return this.wait();
     const looking = this.places.filter((place) => place.looking);
     if (looking.length === 0) this.apart = false;
@@ -281,7 +281,7 @@ class Poll {
     // A look that shows nothing new does not show that polls are held.
     if (news.length > 0 || (held && waitS > 0)) this.failures = 0;
     this.more = answers.some(({ messages, missed }) => missed || (this.resting && messages.length > 0));
-    for (const answer of answers) this.wanted.places.get(answer.channel)?.take(answer);
+    for (const answer of answers) this.wanted.places.get(answer.channel)?.advance(answer);
     if (this.tabs.leading && news.length > 0) this.tabs.say({ answers: news });
     this.deal(answers);
     const was = this.state.state;

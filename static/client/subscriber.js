@@ -97,7 +97,7 @@ export class Subscriber {
    * @param {Place} place
    * @param {Answer} answer
    */
-  pass(place, { messages, cursor, missed }) {
+  enqueue(place, { messages, cursor, missed }) {
     const first = !place.begun;
     place.begun = true;
     if (!first && !missed && messages.length === 0) return;
@@ -112,17 +112,17 @@ export class Subscriber {
   }
 
   /** Takes what was answered. A place that it does not fit must look for itself. */
-  take() {
+  receive() {
     if (this.busy) return;
     for (const place of this.places) {
       const { dealt } = place;
       place.dealt = undefined;
       if (!dealt) continue;
-      const rest = place.take(dealt);
+      const rest = place.advance(dealt);
       // What brings nothing says nothing to whoever stands elsewhere.
       const elsewhere = dealt.cursor !== place.cursor && (dealt.messages.length > 0 || dealt.missed);
       place.looking = !rest && (place.looking || elsewhere);
-      if (rest) this.pass(place, rest);
+      if (rest) this.enqueue(place, rest);
     }
   }
 

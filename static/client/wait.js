@@ -39,22 +39,22 @@ export function backOff(failures = 0, retryAfter = 0) {
   return { ms: wanted + Math.random() * bound, early };
 }
 
-/** Those who want to know when a server has answered. @type {Set<(base: string, heard: boolean) => void>} */
+/** Those who want to know when a server has answered. @type {Set<(base: string, fromOtherTab: boolean) => void>} */
 const listeners = new Set();
 
 /**
  * Calls back when a server answers, until the function is called that this returns.
  *
- * @param {(base: string, heard: boolean) => void} call
+ * @param {(base: string, fromOtherTab: boolean) => void} call
  */
 export function onAnswer(call) {
   listeners.add(call);
   return () => void listeners.delete(call);
 }
 
-/** A server has answered this page, or, when `heard`, another tab. @param {string} base @param {boolean} [heard] */
-export function answered(base, heard = false) {
-  for (const call of listeners) call(base, heard);
+/** A server has answered this page, or, when `fromOtherTab`, another tab. @param {string} base @param {boolean} [fromOtherTab] */
+export function answered(base, fromOtherTab = false) {
+  for (const call of listeners) call(base, fromOtherTab);
 }
 
 /**

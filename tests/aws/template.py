@@ -208,7 +208,7 @@ def the_page_has_the_policy_that_its_own_html_has():
     sent = headers["ContentSecurityPolicy"]["ContentSecurityPolicy"].split("; ")
     html = (ROOT / "static/index.html").read_text()
     own = re.search(r'content="(default-src [^"]+)"', html).group(1).split("; ")
-    # A <meta> can't forbid frames; and it allows an emulator elsewhere over plain HTTP.
+    # A <meta> can't forbid frames; and it allows a server elsewhere over plain HTTP.
     assert [part for part in sent if not part.startswith("frame-ancestors")] == [part.replace(" http:", "") for part in own]
     assert "unsafe" not in str(sent) and "frame-ancestors 'none'" in sent
     assert {"ContentTypeOptions", "StrictTransportSecurity", "FrameOptions", "ReferrerPolicy"} <= set(headers)

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, test } from 'node:test';
 import { browsers } from './both.mjs';
-import { publish, root, startBrowser, startEmulator, until } from './support.mjs';
+import { publish, root, startBrowser, startServer, until } from './support.mjs';
 
 const fixture = fileURLToPath(new URL('fixtures/2013.html', import.meta.url));
 const versions = {
@@ -29,13 +29,13 @@ for (const [version, jquery] of Object.entries(versions)) {
     await copyFile(fixture, join(folder, 'index.html'));
     await copyFile(jquery, join(folder, 'jquery.js'));
     await writeFile(join(folder, 'favicon.ico'), '');
-    const emulator = await startEmulator('--static-dir', folder, '--wait-max', '2s');
+    const server = await startServer('--static-dir', folder, '--wait-max', '2s');
     const page = await browser.newPage();
     try {
-      await page.goto(`${emulator.base}/`);
+      await page.goto(`${server.base}/`);
       const polls = () => page.evaluate(() => globalThis.polls);
-      const ended = () => emulator.log.filter(({ path }) => path === '/sub').length;
-      const held = async () => (await fetch(`${emulator.base}/metrics`).then((metrics) => metrics.text())).includes('linger_holds 1');
+      const ended = () => server.log.filter(({ path }) => path === '/sub').length;
+      const held = async () => (await fetch(`${server.base}/metrics`).then((metrics) => metrics.text())).includes('linger_holds 1');
       const shown = () => page.locator('li').allTextContents();
       const shows = (...wanted) => until(`it shows ${wanted}`, async () => String(await shown()) === String(wanted));
 
@@ -48,7 +48,7 @@ for (const [version, jquery] of Object.entries(versions)) {
       const before = await polls();
       await until('two holds end', async () => (await polls()) >= before + 2);
       await until('it is held again', held);
-      await publish(emulator.base, 'second', { nick: 'bob' });
+      await publish(server.base, 'second', { nick: 'bob' });
       await shows('ann: a & b', 'bob: second');
 
       await page.evaluate(() => {
@@ -56,10 +56,10 @@ for (const [version, jquery] of Object.entries(versions)) {
       });
       await until('the last poll ends', async () => ended() >= (await polls()) && !(await held()));
       assert.equal(ended(), await polls(), 'the browser has sent none by itself');
-      assert.ok(emulator.log.some(({ code }) => code === 'nothing_published'));
+      assert.ok(server.log.some(({ code }) => code === 'nothing_published'));
     } finally {
       await page.close();
-      await emulator.stop();
+      await server.stop();
       await rm(folder, { recursive: true });
     }
   });
@@ -72,19 +72,19 @@ for (const [name, start] of Object.entries(browsers)) {
     const page = await readFile(fixture, 'utf8');
     await writeFile(join(folder, 'index.html'), page.replace('cache: false,', ''));
     await copyFile(versions['3.7.1'], join(folder, 'jquery.js'));
-    const [emulator, browser] = await Promise.all([startEmulator('--static-dir', folder), start()]);
+    const [server, browser] = await Promise.all([startServer('--static-dir', folder), start()]);
     try {
       const context = await browser.createBrowserContext();
       const tabs = [];
       for (let tab = 0; tab < 3; tab += 1) {
         tabs.push(await context.newPage());
-        await tabs[tab].goto(emulator.base);
+        await tabs[tab].goto(server.base);
       }
-      const metrics = async () => (await fetch(`${emulator.base}/metrics`)).text();
+      const metrics = async () => (await fetch(`${server.base}/metrics`)).text();
       const said = [];
       for (const text of 'abcdef') {
         await until('all three are held', async () => (await metrics()).includes('linger_holds 3'));
-        await publish(emulator.base, text, { nick: 'ann' });
+        await publish(server.base, text, { nick: 'ann' });
         said.push(`ann: ${text}`);
         for (const tab of tabs) {
           const shown = () => tab.evaluate(() => [...document.querySelectorAll('li')].map((item) => item.textContent));
@@ -92,7 +92,7 @@ for (const [name, start] of Object.entries(browsers)) {
         }
       }
     } finally {
-      await Promise.all([browser.close(), emulator.stop()]);
+      await Promise.all([browser.close(), server.stop()]);
       await rm(folder, { recursive: true });
     }
   });

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { sites } from './sites.mjs';
-import { pageFor, publish, startBrowser, startEmulator, startOwnBrowser, startProxy, until, within } from './support.mjs';
+import { pageFor, publish, startBrowser, startServer, startOwnBrowser, startProxy, until, within } from './support.mjs';
 
 for (const [name, start] of Object.entries(sites)) {
   describe(`with ${name}`, () => {
@@ -19,7 +19,7 @@ for (const [name, start] of Object.entries(sites)) {
       // The functions have no page, so the page is of another origin.
       if (site.page === site.api) return;
       const page = await pageFor(proxy.base);
-      front = await startEmulator('--static-dir', page.folder);
+      front = await startServer('--static-dir', page.folder);
       Object.assign(proxy, { origin: front.base });
       ({ remove } = page);
     }, { timeout: 300_000 });

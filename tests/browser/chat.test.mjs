@@ -1,11 +1,11 @@
-// The chat in a real browser, against a real emulator.
+// The chat in a real browser, against a real server.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { hasState, goTo, openChat, problem, publish, say, shown, shows, startBrowser, startEmulator, texts, until } from './support.mjs';
+import { hasState, goTo, openChat, problem, publish, say, shown, shows, startBrowser, startServer, texts, until } from './support.mjs';
 
 let browser;
-let emulator;
+let server;
 let contexts;
 
 before(async () => {
@@ -15,18 +15,18 @@ after(() => browser.close());
 
 beforeEach(async () => {
   contexts = [];
-  emulator = await startEmulator();
+  server = await startServer();
 });
 afterEach(async () => {
   await Promise.all(contexts.map((context) => context.close()));
-  await emulator.stop();
+  await server.stop();
 });
 
 /** Opens a window of a browser of its own. */
 async function open(options = {}, path = '/') {
   const context = await browser.newContext(options);
   contexts.push(context);
-  return openChat(context, `${emulator.base}${path}`);
+  return openChat(context, `${server.base}${path}`);
 }
 
 test('two windows and a phone chat, and each sees each message once, its own apart', async () => {
@@ -74,7 +74,7 @@ test('one click, two, or Enter and a click send once', async () => {
   await shows(page, 'once', 'twice?');
   await say(page, 'end');
   await shows(page, 'once', 'twice?', 'end');
-  assert.deepEqual(await texts(emulator.base), ['once', 'twice?', 'end']);
+  assert.deepEqual(await texts(server.base), ['once', 'twice?', 'end']);
 });
 
 test('Enter that ends a composition sends nothing, in either order of events', async () => {
@@ -95,7 +95,7 @@ test('Enter that ends a composition sends nothing, in either order of events', a
   assert.equal(await page.inputValue('#message'), 'にほん\n');
   await page.press('#message', 'Enter');
   await shows(page, 'にほん\n');
-  assert.deepEqual(await texts(emulator.base), ['にほん\n']);
+  assert.deepEqual(await texts(server.base), ['にほん\n']);
 });
 
 test('a message whose answers are lost is tried again, then by hand, and is said once', async () => {
@@ -116,7 +116,7 @@ test('a message whose answers are lost is tried again, then by hand, and is said
   await say(page, 'last');
   await shows(page, 'once', 'next', 'last');
   assert.equal(await page.locator('#conversation .own .text').count(), 3);
-  assert.deepEqual(await texts(emulator.base), ['once', 'next', 'last']);
+  assert.deepEqual(await texts(server.base), ['once', 'next', 'last']);
 });
 
 test('a reload while messages are being sent loses none, doubles none, and leaves none to a stranger', async () => {
@@ -128,12 +128,12 @@ test('a reload while messages are being sent loses none, doubles none, and leave
   await until('all are sent', async () => (await page.locator('#outbox li').count()) === 0 && (await shown(page)).length === 12);
   await shows(page, ...all);
   await until('all are own', async () => (await page.locator('#conversation .own').count()) === 12);
-  assert.deepEqual(await texts(emulator.base), all);
+  assert.deepEqual(await texts(server.base), all);
 });
 
 test('two windows of one browser can be two people, or one', async () => {
   const ann = await open();
-  const bob = await openChat(contexts[0], emulator.base);
+  const bob = await openChat(contexts[0], server.base);
   await say(ann, 'I am Ann', 'Ann');
   await say(bob, 'I am Bob', 'Bob');
   for (const page of [ann, bob]) await shows(page, 'I am Ann', 'I am Bob');
@@ -150,7 +150,7 @@ test('a message that fails for a moment is sent by itself, and those after it st
   await say(page, 'first');
   await say(page, 'second');
   await shows(page, 'first', 'second');
-  assert.deepEqual(await texts(emulator.base), ['first', 'second']);
+  assert.deepEqual(await texts(server.base), ['first', 'second']);
 });
 
 test('what the server refuses is said in its words, and can be changed or discarded', async () => {
@@ -184,7 +184,7 @@ test('limits are counted as the server counts them', async () => {
     assert.ok((await problem()).includes(says), wrong);
     await page.press('#message', 'Enter');
   }
-  assert.deepEqual(await texts(emulator.base), []);
+  assert.deepEqual(await texts(server.base), []);
   await page.fill('#nick', nick);
   await page.press('#message', 'Enter');
   await shows(page, text);
@@ -202,7 +202,7 @@ test('half a character is said as what it is, and is no reason to say nothing', 
 test('links can be followed, and nothing else can', async () => {
   const page = await open();
   const text = 'see (https://example.com/a_(b)?c=d#e), http://x.test/. javascript:alert(1) data:text/html,x HTTPS://UP.test/ü https://good.test@evil.test/ „http://q.test“';
-  await publish(emulator.base, text);
+  await publish(server.base, text);
   await shows(page, text);
   const links = await page.locator('.text a').evaluateAll((links) => links.map(({ href, rel, target }) => `${href} ${rel} ${target}`));
   const safe = 'noopener noreferrer nofollow ugc _blank';
@@ -210,13 +210,13 @@ test('links can be followed, and nothing else can', async () => {
 });
 
 test('what comes while one reads further up, or elsewhere, is counted and marked', async () => {
-  for (let number = 0; number < 40; number += 1) await publish(emulator.base, `line ${number}\n${'tall '.repeat(30)}`);
+  for (let number = 0; number < 40; number += 1) await publish(server.base, `line ${number}\n${'tall '.repeat(30)}`);
   const page = await open();
   assert.equal(await page.title(), '#lobby · linger');
   await page.evaluate(() => document.querySelector('#scroller').scrollTo(0, 700));
   await page.locator('#to-end', { hasText: 'To the end' }).waitFor();
-  await publish(emulator.base, 'new one');
-  await publish(emulator.base, 'new two');
+  await publish(server.base, 'new one');
+  await publish(server.base, 'new two');
   await page.locator('#to-end', { hasText: '2 new messages' }).waitFor();
   assert.equal(await page.title(), '(2) #lobby · linger');
   assert.equal(await page.evaluate(() => document.querySelector('#scroller').scrollTop), 700);
@@ -224,13 +224,13 @@ test('what comes while one reads further up, or elsewhere, is counted and marked
   await page.click('#to-end');
   await until('it is read', async () => (await page.title()) === '#lobby · linger');
   assert.ok(await page.locator('#to-end').isHidden());
-  await publish(emulator.base, 'seen');
+  await publish(server.base, 'seen');
   await page.getByText('seen', { exact: true }).waitFor();
   assert.equal(await page.title(), '#lobby · linger');
 });
 
 test('older messages come as one scrolls up, until there are none, and what one reads stays where it is', async () => {
-  for (let number = 1; number <= 230; number += 1) await publish(emulator.base, `number ${number}`);
+  for (let number = 1; number <= 230; number += 1) await publish(server.base, `number ${number}`);
   const page = await open();
   assert.equal((await shown(page)).length, 50);
   const top = (text) => page.getByText(text, { exact: true }).evaluate((node) => node.getBoundingClientRect().top);
@@ -257,7 +257,7 @@ test('older messages come as one scrolls up, until there are none, and what one 
 });
 
 test('older messages that can not be had are asked for again by hand', async () => {
-  for (let number = 1; number <= 60; number += 1) await publish(emulator.base, `number ${number}`);
+  for (let number = 1; number <= 60; number += 1) await publish(server.base, `number ${number}`);
   const page = await open();
   await page.route('**/sub?*before=*', (route) => route.abort(), { times: 1 });
   await page.evaluate(() => document.querySelector('#scroller').scrollTo(0, 0));
@@ -273,7 +273,7 @@ for (const [timezoneId, offset] of [['Pacific/Tongatapu', 13 * 60], ['Pacific/Ho
     const midnight = Date.UTC(there.getUTCFullYear(), there.getUTCMonth(), there.getUTCDate() - 2) - offset * 60_000;
     const hour = 3_600_000;
     const times = [-1000, 0, 23 * hour, 24 * hour - 1, 24 * hour, 23 * hour, 48 * hour].map((ms) => new Date(midnight + ms).toISOString());
-    for (let number = 0; number < times.length; number += 1) await publish(emulator.base, `${number}`);
+    for (let number = 0; number < times.length; number += 1) await publish(server.base, `${number}`);
     const context = await browser.newContext({ timezoneId, locale: 'en-GB' });
     contexts.push(context);
     // The server's messages, as if they had been published then.
@@ -283,7 +283,7 @@ for (const [timezoneId, offset] of [['Pacific/Tongatapu', 13 * 60], ['Pacific/Ho
       answer.channels.lobby.messages.forEach((message, index) => (message.time = times[index]));
       await route.fulfill({ response, json: answer });
     });
-    const page = await openChat(context, emulator.base);
+    const page = await openChat(context, server.base);
     await shows(page, ...times.map((_, index) => `${index}`));
     const lines = await page.locator('.message:has(.day)').evaluateAll((items) =>
       items.map((item) => [item.querySelector('.text').textContent, item.querySelector('.day').textContent]));
@@ -297,7 +297,7 @@ test('one can share the channel, make one, go to another, and come back', async 
   const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] });
   const copied = () => page.evaluate(() => navigator.clipboard.readText());
   await page.click('#share-open');
-  for (const [way, text] of [['link', `${emulator.base}/?channel=lobby`], ['terminal', `curl -d channel=lobby -d message=hello ${emulator.base}/pub`]]) {
+  for (const [way, text] of [['link', `${server.base}/?channel=lobby`], ['terminal', `curl -d channel=lobby -d message=hello ${server.base}/pub`]]) {
     await page.locator('#share .way', { hasText: way }).getByRole('button').click();
     await page.locator('#share .way', { hasText: way }).getByText('Copied').waitFor();
     assert.equal(await copied(), text);
@@ -319,8 +319,8 @@ test('one can share the channel, make one, go to another, and come back', async 
 });
 
 test('the name is remembered, the channel is in the address, and joining shows what was said', async () => {
-  await publish(emulator.base, 'elsewhere');
-  await publish(emulator.base, 'earlier', { channel: 'garden', nick: 'Cid' });
+  await publish(server.base, 'elsewhere');
+  await publish(server.base, 'earlier', { channel: 'garden', nick: 'Cid' });
   const page = await open({}, '/?channel=garden');
   await shows(page, 'earlier');
   await say(page, 'hi', 'Ann');
@@ -328,12 +328,12 @@ test('the name is remembered, the channel is in the address, and joining shows w
   await page.reload();
   await shows(page, 'earlier', 'hi');
   assert.equal(await page.inputValue('#nick'), 'Ann');
-  assert.deepEqual(await texts(emulator.base, 'garden'), ['earlier', 'hi']);
+  assert.deepEqual(await texts(server.base, 'garden'), ['earlier', 'hi']);
 });
 
 test('a phone needs no sideways scrolling, and a reader who scrolled up stays there', async () => {
   const page = await open({ viewport: { width: 390, height: 700 } });
-  for (let number = 0; number < 40; number += 1) await publish(emulator.base, `${number} ${'wide'.repeat(40)}`);
+  for (let number = 0; number < 40; number += 1) await publish(server.base, `${number} ${'wide'.repeat(40)}`);
   await until('all are shown', async () => (await shown(page)).length === 40);
   const box = () => page.evaluate(() => {
     const { scrollTop, scrollHeight, clientHeight } = document.querySelector('#scroller');
@@ -342,7 +342,7 @@ test('a phone needs no sideways scrolling, and a reader who scrolled up stays th
   const { atEnd, width } = await box();
   assert.ok(atEnd && width <= 390, `${atEnd} ${width}`);
   await page.evaluate(() => document.querySelector('#scroller').scrollTo(0, 100));
-  await publish(emulator.base, 'more');
+  await publish(server.base, 'more');
   await until('it is shown', async () => (await shown(page)).length === 41);
   assert.equal((await box()).scrollTop, 100);
 });

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { oneHold, sites, watchPolls } from './sites.mjs';
 import {
-  hasState, openChat, pageFor, publish, say, shows, startBrowser, startEmulator, startOwnBrowser, startProxy, until,
+  hasState, openChat, pageFor, publish, say, shows, startBrowser, startServer, startOwnBrowser, startProxy, until,
 } from './support.mjs';
 
 let browser;
@@ -102,7 +102,7 @@ for (const [name, start] of Object.entries(sites)) {
     test('a proxy that answers 503 without CORS headers is waited for', async () => {
       const proxy = await startProxy();
       const { folder, remove } = await pageFor(proxy.base);
-      const front = await startEmulator('--static-dir', folder);
+      const front = await startServer('--static-dir', folder);
       // Whoever the page is, the proxy says that it may.
       Object.assign(proxy, { target: site.api, origin: front.base });
       try {

@@ -2,15 +2,15 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { goTo, openChat, publish, say, shown, shows, startBrowser, startEmulator, texts, until } from './support.mjs';
+import { goTo, openChat, publish, say, shown, shows, startBrowser, startServer, texts, until } from './support.mjs';
 
 let browser;
-let emulator;
+let server;
 let context;
 before(async () => {
-  [browser, emulator] = await Promise.all([startBrowser(), startEmulator()]);
+  [browser, server] = await Promise.all([startBrowser(), startServer()]);
 });
-after(() => Promise.all([browser.close(), emulator.stop()]));
+after(() => Promise.all([browser.close(), server.stop()]));
 let count = 0;
 beforeEach(async () => {
   count += 1;
@@ -20,8 +20,8 @@ afterEach(() => context.close());
 
 /** Each test has channels of its own: a, b, c. */
 const named = (name) => `${name}-${count}`;
-const open = (name) => openChat(context, `${emulator.base}/?channel=${named(name)}`);
-const outside = (name, text, nick = 'Rui') => publish(emulator.base, text, { channel: named(name), nick });
+const open = (name) => openChat(context, `${server.base}/?channel=${named(name)}`);
+const outside = (name, text, nick = 'Rui') => publish(server.base, text, { channel: named(name), nick });
 const rows = (page) => page.locator('#list a').evaluateAll((links) => links.map((link) => [link.querySelector('.name'), link.querySelector('.badge')].map((node) => node?.textContent ?? '').join(' ').trim()));
 const has = (page, ...wanted) =>
   until(`the list is ${wanted}`, async () => {
@@ -124,7 +124,7 @@ test('what one says in a channel goes out while another is open, and is own when
   await goTo(page, named('b'));
   assert.equal(await page.locator('#outbox li').count(), 0);
   release();
-  await until('it is sent', async () => (await texts(emulator.base, named('a'))).length === 1);
+  await until('it is sent', async () => (await texts(server.base, named('a'))).length === 1);
   await page.goBack();
   await shows(page, 'on its way');
   assert.equal(await page.locator('#conversation .own').count(), 1);
@@ -133,11 +133,11 @@ test('what one says in a channel goes out while another is open, and is own when
 
 test('a link joins its channel, a wrong name is offered as what it may be, and a wrong address too', async () => {
   const page = await open('a');
-  await goTo(page, `${emulator.base}/?channel=${named('b')}`);
+  await goTo(page, `${server.base}/?channel=${named('b')}`);
   await until('it is open', async () => (await page.textContent('#channel')) === named('b'));
   await goTo(page, `#Grüße aus ${count}!`);
   await until('it is open', async () => (await page.textContent('#channel')) === `Gru-e-aus-${count}`);
-  await page.goto(`${emulator.base}/?channel=no%20way`);
+  await page.goto(`${server.base}/?channel=no%20way`);
   await page.getByRole('link', { name: 'Go to #lobby' }).waitFor();
   assert.ok(await page.locator('#form').isHidden());
   await page.getByRole('link', { name: 'Go to #no-way' }).click();
@@ -149,7 +149,7 @@ test('twenty channels are followed in one hold, and each is there at once when o
   const page = await open('a');
   for (let number = 0; number < 19; number += 1) await goTo(page, `${named('x')}-${number}`);
   await until('all are listed', async () => (await rows(page)).length === 20);
-  for (let number = 0; number < 19; number += 1) await publish(emulator.base, `in ${number}`, { channel: `${named('x')}-${number}` });
+  for (let number = 0; number < 19; number += 1) await publish(server.base, `in ${number}`, { channel: `${named('x')}-${number}` });
   await until('all but the open one are unread', async () => (await page.title()).startsWith('(18) '));
   await page.route('**/sub?**', (route) => route.abort());
   await page.locator('#list a', { hasText: `${named('x')}-7` }).click();
@@ -158,7 +158,7 @@ test('twenty channels are followed in one hold, and each is there at once when o
 });
 
 test('notifications are shown to who wants them, of what comes while one looks elsewhere', async () => {
-  await context.grantPermissions(['notifications'], { origin: emulator.base });
+  await context.grantPermissions(['notifications'], { origin: server.base });
   await context.addInitScript(() => {
     globalThis.shown = [];
     globalThis.Notification = class {

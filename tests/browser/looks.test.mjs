@@ -5,12 +5,12 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { hasState, goTo, openChat, problem, publish, root, say, shown, startBrowser, startEmulator, until } from './support.mjs';
+import { hasState, goTo, openChat, problem, publish, root, say, shown, startBrowser, startServer, until } from './support.mjs';
 
 const screens = `${root}/target/screens`;
 let axe;
 let browser;
-let emulator;
+let server;
 before(async () => {
   await mkdir(screens, { recursive: true });
   axe = await readFile(fileURLToPath(new URL('node_modules/axe-core/axe.min.js', import.meta.url)), 'utf8');
@@ -18,9 +18,9 @@ before(async () => {
 });
 after(() => browser.close());
 beforeEach(async () => {
-  emulator = await startEmulator();
+  server = await startServer();
 });
-afterEach(() => emulator.stop());
+afterEach(() => server.stop());
 
 const conversation = [
   ['Maya', 'Morning! Is the ferry running today?'],
@@ -37,7 +37,7 @@ const states = {
     opened: false,
     async enter(page) {
       await page.route('**/sub?**', () => {});
-      await page.goto(emulator.base);
+      await page.goto(server.base);
     },
   },
   empty: { path: '/?channel=empty', async enter() {} },
@@ -69,11 +69,11 @@ const states = {
   },
   unread: {
     async enter(page) {
-      for (let number = 0; number < 20; number += 1) await publish(emulator.base, `Line ${number}`, { nick: 'Rui' });
+      for (let number = 0; number < 20; number += 1) await publish(server.base, `Line ${number}`, { nick: 'Rui' });
       await page.getByText('Line 19').waitFor();
       await page.evaluate(() => document.querySelector('#scroller').scrollBy(0, -300));
       await page.locator('#to-end').waitFor();
-      for (const text of ['The boat is in', 'All aboard']) await publish(emulator.base, text, { nick: 'Rui' });
+      for (const text of ['The boat is in', 'All aboard']) await publish(server.base, text, { nick: 'Rui' });
       await page.getByText('2 new messages').waitFor();
       await page.click('#to-end');
       await page.locator('.new').waitFor();
@@ -81,7 +81,7 @@ const states = {
   },
   retrying: {
     async enter(page) {
-      await emulator.kill();
+      await server.kill();
       await hasState(page, 'retrying');
     },
   },
@@ -94,7 +94,7 @@ const states = {
   missed: {
     async enter(page) {
       // The look after the answer that says so is the one that is not answered.
-      const { port } = emulator;
+      const { port } = server;
       await page.route('**/sub?*channels=*', async (route) => {
         const response = await route.fetch().catch(() => undefined);
         if (!response) return route.abort();
@@ -102,17 +102,17 @@ const states = {
         if (answer.channels.lobby?.missed) await page.route('**/sub?**', () => {});
         return route.fulfill({ response, json: answer });
       });
-      await emulator.kill();
+      await server.kill();
       await hasState(page, 'retrying');
-      emulator = await startEmulator('--port', port);
-      await publish(emulator.base, 'Did I miss something?', { nick: 'Maya' });
+      server = await startServer('--port', port);
+      await publish(server.base, 'Did I miss something?', { nick: 'Maya' });
       await hasState(page, 'missed');
     },
   },
   'no channel': {
     opened: false,
     async enter(page) {
-      await page.goto(`${emulator.base}/?channel=not%20a%20channel`);
+      await page.goto(`${server.base}/?channel=not%20a%20channel`);
       await page.getByRole('link', { name: 'Go to #not-a-channel' }).waitFor();
     },
   },
@@ -135,7 +135,7 @@ const states = {
   long: {
     async enter(page) {
       for (const text of ['\n'.repeat(9000), `${'Once upon a time '.repeat(400)}https://example.com`, 'one\ntwo\n'.repeat(900)]) {
-        await publish(emulator.base, text, { nick: 'Rui' });
+        await publish(server.base, text, { nick: 'Rui' });
       }
       await page.getByRole('button', { name: 'Show more' }).nth(1).waitFor();
       await say(page, 'That is long', 'Ines');
@@ -171,7 +171,7 @@ const states = {
   },
   code: {
     async enter(page) {
-      await publish(emulator.base, 'Run `npm test` first:\n```sh\ncurl localhost:3000/sub\n```\nand tell me', { nick: 'Rui' });
+      await publish(server.base, 'Run `npm test` first:\n```sh\ncurl localhost:3000/sub\n```\nand tell me', { nick: 'Rui' });
       await page.getByRole('button', { name: 'Copy code' }).waitFor();
     },
   },
@@ -195,7 +195,7 @@ async function joinTwenty(page) {
   }, twenty);
   await page.reload();
   await hasState(page, 'live');
-  for (const [channel, text] of [['garden', 'hello'], ['ops', 'Ines, please look'], ['music', 'la']]) await publish(emulator.base, text, { channel });
+  for (const [channel, text] of [['garden', 'hello'], ['ops', 'Ines, please look'], ['music', 'la']]) await publish(server.base, text, { channel });
 }
 
 const looks = {
@@ -211,10 +211,10 @@ for (const [name, { path = '/', opened = true, state = 'live', enter }] of Objec
     for (const [look, options] of Object.entries(looks)) {
       const context = await browser.newContext({ locale: 'en-GB', reducedMotion: 'reduce', ...options });
       try {
-        for (const [nick, text] of conversation) await publish(emulator.base, text, { nick });
+        for (const [nick, text] of conversation) await publish(server.base, text, { nick });
         const page = await context.newPage();
         if (opened) {
-          await page.goto(`${emulator.base}${path}`);
+          await page.goto(`${server.base}${path}`);
           await hasState(page, state);
         }
         await enter(page);
@@ -235,8 +235,8 @@ for (const [name, { path = '/', opened = true, state = 'live', enter }] of Objec
         assert.ok(width <= options.viewport.width && height <= options.viewport.height, `${look}: ${width} by ${height}`);
       } finally {
         await context.close();
-        await emulator.stop();
-        emulator = await startEmulator();
+        await server.stop();
+        server = await startServer();
       }
     }
   });
@@ -244,7 +244,7 @@ for (const [name, { path = '/', opened = true, state = 'live', enter }] of Objec
 
 test('a window of 320 by 256 leaves most of its height to read, and few messages stand at its end', async () => {
   const context = await browser.newContext({ viewport: { width: 320, height: 256 }, hasTouch: true, isMobile: true });
-  const page = await openChat(context, emulator.base);
+  const page = await openChat(context, server.base);
   await say(page, 'hello', 'Ines');
   await page.locator('#conversation .own').waitFor();
   const [room, below, width] = await page.evaluate(() => {
@@ -258,7 +258,7 @@ test('a window of 320 by 256 leaves most of its height to read, and few messages
 
 test('everything can be reached and done by keyboard', async () => {
   const context = await browser.newContext();
-  const page = await openChat(context, emulator.base);
+  const page = await openChat(context, server.base);
   const focus = () => page.evaluate(() => document.activeElement.id);
   assert.equal(await focus(), 'nick');
   const order = [];
@@ -296,8 +296,8 @@ test('everything can be reached and done by keyboard', async () => {
   await context.close();
 });
 
-test('the page says what it is allowed to load, so that the emulator need not', async () => {
-  const response = await fetch(emulator.base);
+test('the page says what it is allowed to load, so that the server need not', async () => {
+  const response = await fetch(server.base);
   assert.equal(response.headers.get('content-security-policy'), null);
   const policy = (await response.text()).match(/http-equiv="Content-Security-Policy"\s+content="([^"]+)"/)[1];
   const template = await readFile(`${root}/template.yaml`, 'utf8');
@@ -309,7 +309,7 @@ test('the page says what it is allowed to load, so that the emulator need not', 
 test('5,000 messages stay smooth, at the end and further up', { timeout: 240_000 }, async (t) => {
   const count = 5000;
   const context = await browser.newContext();
-  const page = await openChat(context, emulator.base);
+  const page = await openChat(context, server.base);
   const devtools = await context.newCDPSession(page);
   // The page's own processor time, in milliseconds: it does not matter what else runs on the machine.
   await devtools.send('Performance.enable', { timeDomain: 'threadTicks' });
@@ -319,7 +319,7 @@ test('5,000 messages stay smooth, at the end and further up', { timeout: 240_000
   };
   const send = async (from, to) => {
     for (let number = from; number < to; number += 20) {
-      await Promise.all(Array.from({ length: 20 }, (_, index) => publish(emulator.base, `Message ${number + index}, https://example.com/${number}`, { nick: `Nick ${number % 7}` })));
+      await Promise.all(Array.from({ length: 20 }, (_, index) => publish(server.base, `Message ${number + index}, https://example.com/${number}`, { nick: `Nick ${number % 7}` })));
     }
   };
   // So that nothing is let go.
@@ -333,12 +333,12 @@ test('5,000 messages stay smooth, at the end and further up', { timeout: 240_000
   // A locator would look through all of the page.
   const isLast = (text) => page.evaluate((text) => document.querySelector('#conversation').lastElementChild.textContent.includes(text), text);
   for (let number = 0; number < 5; number += 1) {
-    await publish(emulator.base, `one more ${number}`);
+    await publish(server.base, `one more ${number}`);
     await until('it is there', () => isLast(`one more ${number}`));
   }
   const further = await used();
   for (const _ of ['to what is new', 'to the end']) await page.click('#to-end');
-  await publish(emulator.base, 'the last');
+  await publish(server.base, 'the last');
   await until('it is there', () => isLast('the last'));
   await until('the oldest are let go', async () => (await page.locator('#conversation .text').count()) === 1000);
   const end = await used();

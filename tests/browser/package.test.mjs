@@ -9,7 +9,7 @@ import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { build as bundle } from 'esbuild';
 import { build as viteBuild } from 'vite';
-import { publish, root, startBrowser, startEmulator, until } from './support.mjs';
+import { publish, root, startBrowser, startServer, until } from './support.mjs';
 
 const here = `${root}/tests/browser`;
 const run = promisify(execFile);
@@ -18,12 +18,12 @@ const tool = (name, ...options) => run(`${here}/node_modules/.bin/${name}`, opti
 let folder;
 let project;
 let tarball;
-let emulator;
+let server;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'linger-package-'));
   project = join(folder, 'project');
   await mkdir(project);
-  emulator = await startEmulator('--allowed-origin', 'http://page.test');
+  server = await startServer('--allowed-origin', 'http://page.test');
   const { stdout } = await run('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: root });
   tarball = join(folder, stdout.trim().split('\n').at(-1));
   // As it is made by whoever has not thought of anything: of CommonJS.
@@ -31,7 +31,7 @@ before(async () => {
   await run('npm', ['install', '--offline', '--no-audit', '--no-fund', tarball], { cwd: project });
 });
 after(async () => {
-  await emulator.stop();
+  await server.stop();
   await rm(folder, { recursive: true });
 });
 
@@ -63,8 +63,8 @@ test('its types are right wherever it is imported, and its package.json is witho
 });
 
 test('Node imports and requires it', async () => {
-  await write('import.mjs', "import { publish, subscribe } from 'linger-client';", ...roundTrip(emulator.base, 'imported'));
-  const required = roundTrip(emulator.base, 'required').join('\n');
+  await write('import.mjs', "import { publish, subscribe } from 'linger-client';", ...roundTrip(server.base, 'imported'));
+  const required = roundTrip(server.base, 'required').join('\n');
   await write('require.cjs', "const { publish, subscribe } = require('linger-client');", `(async () => {\n${required}\n})();`);
   for (const [file, said] of [['import.mjs', 'true imported\n'], ['require.cjs', 'true required\n']]) {
     const { stdout } = await run(process.execPath, [file], { cwd: project });
@@ -73,7 +73,7 @@ test('Node imports and requires it', async () => {
 });
 
 test('Deno imports it', async () => {
-  await write('deno.mjs', "import { publish, subscribe } from 'linger-client';", ...roundTrip(emulator.base, 'in Deno'));
+  await write('deno.mjs', "import { publish, subscribe } from 'linger-client';", ...roundTrip(server.base, 'in Deno'));
   const { stdout } = await tool('deno', 'run', '--allow-net', '--node-modules-dir=manual', 'deno.mjs');
   assert.equal(stdout, 'true in Deno\n');
 });
@@ -105,7 +105,7 @@ test('TypeScript knows its types, and what is wrong', async () => {
 });
 
 test('esbuild bundles it, and drops what is not used', async () => {
-  await write('all.js', "import { publish, subscribe } from 'linger-client';", ...roundTrip(emulator.base, 'bundled'));
+  await write('all.js', "import { publish, subscribe } from 'linger-client';", ...roundTrip(server.base, 'bundled'));
   await write('some.js', "import { publish } from 'linger-client';", "publish({ base: 'http://x.test', message: 'x' });");
   await write('none.js', "import 'linger-client';", 'console.log(1);');
   const sizes = {};
@@ -128,7 +128,7 @@ test('vite builds a page with it, and the page works', async () => {
       document.querySelector('ul').appendChild(document.createElement('li')).textContent = message;
     }) });`);
   await viteBuild({ root: site, logLevel: 'error', configFile: false });
-  const served = await startEmulator('--static-dir', join(site, 'dist'));
+  const served = await startServer('--static-dir', join(site, 'dist'));
   const browser = await startBrowser();
   try {
     const page = await browser.newPage();

@@ -1,4 +1,4 @@
-// What the chat is tried against: the emulator, and both functions with DynamoDB Local behind them. A site has the
+// What the chat is tried against: the server, and both functions with DynamoDB Local behind them. A site has the
 // address of its page and of its API, and can be hung, let go on, and stopped; whoever starts it again at the same
 // `ports` finds an empty log. With `access`, keys and an audience, tokens are needed.
 
@@ -7,13 +7,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
-import { root, startEmulator, until } from './support.mjs';
+import { root, startServer, until } from './support.mjs';
 
-export const sites = { 'the emulator': emulatorSite, 'both functions': functionsSite };
+export const sites = { 'the server': serverSite, 'both functions': functionsSite };
 
-async function emulatorSite([port] = [], access) {
+async function serverSite([port] = [], access) {
   const guarded = access ? ['--access-keys', access.keys, '--access-audience', access.audience] : [];
-  const { base, port: had, signal, stop } = await startEmulator(...(port ? ['--port', port] : []), ...guarded);
+  const { base, port: had, signal, stop } = await startServer(...(port ? ['--port', port] : []), ...guarded);
   const go = { hang: () => signal('SIGSTOP'), goOn: () => signal('SIGCONT'), stop };
   return { page: base, api: base, ports: [had], ...go };
 }

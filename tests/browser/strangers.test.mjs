@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import { browsers, hasState, inTurn, openChat, say, shows, told } from './both.mjs';
-import { publish, root, startEmulator, startProxy, texts, until } from './support.mjs';
+import { publish, root, startServer, startProxy, texts, until } from './support.mjs';
 
 const page404 = '<h1>404 Not Found</h1>';
 const answers = {
@@ -47,21 +47,21 @@ const withoutNewest = newest.map((name) => optional[name]).join(';');
 for (const [name, start] of Object.entries(browsers)) {
   describe(`in ${name}`, { concurrency: 4 }, () => {
     let browser;
-    let emulator;
+    let server;
     before(async () => {
-      [browser, emulator] = await Promise.all([start(), startEmulator()]);
+      [browser, server] = await Promise.all([start(), startServer()]);
     });
-    after(() => Promise.all([browser.close(), emulator.stop()]));
+    after(() => Promise.all([browser.close(), server.stop()]));
 
     let count = 0;
-    /** Does something with a proxy in front of the emulator, a channel, and a context of its own. */
+    /** Does something with a proxy in front of the server, a channel, and a context of its own. */
     const among = (act) => async () => {
       count += 1;
       const channel = `strangers-${count}`;
-      const [context, proxy] = await Promise.all([browser.createBrowserContext(), startProxy(emulator.base)]);
+      const [context, proxy] = await Promise.all([browser.createBrowserContext(), startProxy(server.base)]);
       try {
         const open = (first, argument) => openChat(context, `${proxy.base}/?channel=${channel}`, first, argument);
-        const outside = (text, fields) => publish(emulator.base, text, { channel, ...fields });
+        const outside = (text, fields) => publish(server.base, text, { channel, ...fields });
         await act({ open, outside, proxy, context, channel });
       } finally {
         await inTurn(() => context.close());
@@ -77,8 +77,8 @@ for (const [name, start] of Object.entries(browsers)) {
       await outside('outside');
       await say(page, 'inside');
       await calm();
-      await until('both are there', async () => (await texts(emulator.base, channel)).length === 3, 30_000);
-      const all = await texts(emulator.base, channel);
+      await until('both are there', async () => (await texts(server.base, channel)).length === 3, 30_000);
+      const all = await texts(server.base, channel);
       assert.deepEqual([...all].sort(), ['before', 'inside', 'outside']);
       await shows(page, ...all);
       await outside('after');
@@ -285,7 +285,7 @@ for (const [name, start] of Object.entries(browsers)) {
         parent.postMessage(value.messages[0].message, '*');
       </script>`;
       // The page allows no scripts in itself but its own files: so the frames are of a page that says nothing of it.
-      await page.goto(`${emulator.base}/healthz`);
+      await page.goto(`${server.base}/healthz`);
       await page.goto(`${proxy.base}/config.js`);
       assert.equal(await heard(script('')), 'in a frame');
       assert.equal(await heard(`<base href="${proxy.base}/deep/down/">${script("base: '../..'")}`), 'in a frame');
@@ -295,10 +295,10 @@ for (const [name, start] of Object.entries(browsers)) {
 
 for (const [name, start] of Object.entries(browsers)) {
   test(`with its cookies blocked ${name} refuses things, and the chat goes on`, async () => {
-    const [browser, emulator] = await Promise.all([start(true), startEmulator()]);
+    const [browser, server] = await Promise.all([start(true), startServer()]);
     try {
       const context = await browser.createBrowserContext();
-      const tabs = [await openChat(context, emulator.base), await openChat(context, emulator.base)];
+      const tabs = [await openChat(context, server.base), await openChat(context, server.base)];
       const refused = () => {
         try {
           return `it has ${localStorage.length}`;
@@ -308,15 +308,15 @@ for (const [name, start] of Object.entries(browsers)) {
       };
       assert.equal(await tabs[0].evaluate(refused), 'SecurityError');
       await say(tabs[0], 'one');
-      await publish(emulator.base, 'two');
-      await until('both are there', async () => (await texts(emulator.base)).length === 2);
+      await publish(server.base, 'two');
+      await until('both are there', async () => (await texts(server.base)).length === 2);
       for (const tab of tabs) {
-        await shows(tab, ...(await texts(emulator.base)));
+        await shows(tab, ...(await texts(server.base)));
         await hasState(tab, 'live');
         assert.deepEqual(tab.complaints, []);
       }
     } finally {
-      await Promise.all([browser.close(), emulator.stop()]);
+      await Promise.all([browser.close(), server.stop()]);
     }
   });
 }

@@ -1,4 +1,4 @@
-// What the browser tests share: an emulator as a process, and a real Chromium.
+// What the browser tests share: a server as a process, and a real Chromium.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -14,8 +14,8 @@ import { chromium } from 'playwright-core';
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 const binary = process.env.LINGER_BIN ?? `${root}/target/debug/linger`;
 
-/** Starts an emulator, on a free port unless told otherwise. `log` has what it logged, an object for each line. */
-export async function startEmulator(...options) {
+/** Starts a server, on a free port unless told otherwise. `log` has what it logged, an object for each line. */
+export async function startServer(...options) {
   const flags = options.includes('--port') ? options : ['--port', '0', ...options];
   const child = spawn(binary, ['--log-format', 'json', ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
   const log = [];

@@ -176,7 +176,7 @@ for (const [name, start] of Object.entries(sites)) {
 describe('where tabs cannot share', () => {
   test('each polls for itself', async () => {
     const browser = await startBrowser();
-    const site = await sites['the emulator']();
+    const site = await sites['the server']();
     try {
       const context = await browser.newContext();
       // As over plain HTTP.

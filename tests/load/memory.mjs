@@ -1,4 +1,4 @@
-// What a connection costs, by what its client does to it: memory and descriptors of the emulator, for each.
+// What a connection costs, by what its client does to it: memory and descriptors of the server, for each.
 //
 //     cargo build --release && node tests/load/memory.mjs [CONNECTIONS]
 import { spawn } from 'node:child_process';
@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const connections = Number(process.argv[2] ?? 2000);
 
-/** A new emulator, with nothing in its log. */
+/** A new server, with nothing in its log. */
 async function start() {
   const child = spawn('target/release/linger', ['--port', '0', '--log-format', 'off'], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = await new Promise((resolve) => child.stdout.once('data', (data) => resolve(String(data).split('\n'))));
@@ -48,7 +48,7 @@ const cases = {
   'an unread page': () => send('GET /client/tabs.js', '', '').repeat(50),
 };
 
-console.log(`${connections} connections each; what one takes of the emulator`);
+console.log(`${connections} connections each; what one takes of the server`);
 for (const [name, written] of Object.entries(cases)) {
   const server = await start();
   const text = `channel=large&message=${'x'.repeat(32_000)}`;

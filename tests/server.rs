@@ -1,4 +1,4 @@
-//! The emulator, as a process of its own.
+//! The server, as a process of its own.
 
 use std::{
     env, fs,
@@ -41,17 +41,17 @@ pub(crate) fn build(arguments: &[&str], name: &str) -> PathBuf {
     tests.ancestors().nth(2).expect("it is in target/debug/deps").join(name)
 }
 
-/// A running emulator, killed when it is dropped.
-pub(crate) struct Emulator {
+/// A running server, killed when it is dropped.
+pub(crate) struct Server {
     child: Child,
-    /// Kept open, lest the emulator fail to write to it.
+    /// Kept open, lest the server fail to write to it.
     _stdout: BufReader<ChildStdout>,
     /// Where it listens, such as `http://127.0.0.1:40123`.
     pub(crate) base: String,
     log: PathBuf,
 }
 
-impl Emulator {
+impl Server {
     /// Starts one on a free port.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
         Self::start_with(&["--port", "0"], arguments, &[]).await
@@ -84,7 +84,7 @@ impl Emulator {
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&log).expect("a log file"))
             .spawn()
-            .expect("the emulator starts");
+            .expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         timeout(Duration::from_secs(10), stdout.read_line(&mut line)).await.expect("it starts within 10 s").unwrap();
@@ -155,13 +155,13 @@ impl Emulator {
     }
 }
 
-impl Drop for Emulator {
+impl Drop for Server {
     fn drop(&mut self) {
         canary::check_and_remove(&self.log);
     }
 }
 
-/// The emulator's command, without an environment that would change it, ended with the test.
+/// The server's command, without an environment that would change it, ended with the test.
 #[must_use]
 pub(crate) fn command() -> tokio::process::Command {
     let mut command = tokio::process::Command::new(&*BINARY);
