@@ -31,9 +31,6 @@ use crate::{
 /// What a connection keeps of what it has read, in bytes: a request's head must fit. Browsers send at most 8 KB or so.
 const READ_BYTES_MAX: usize = 16 * 1024;
 
-/// A request's headers.
-const HEADERS_MAX: usize = 100;
-
 /// One connection too many of an address is told so within this.
 const REFUSAL_MAX: Duration = Duration::from_secs(5);
 
@@ -239,7 +236,6 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(keep_alive)
             .max_buf_size(READ_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
             .half_close(true)
             .keep_alive(!late)
             .serve_connection(TokioIo::new(Stream::new(Arc::clone(&socket))), service);

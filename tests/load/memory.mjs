@@ -1,6 +1,6 @@
 // What a connection costs, by what its client does to it: memory and descriptors of the server, for each.
 //
-//     cargo build --release && node tests/load/memory.mjs [CONNECTIONS]
+//     cargo build --profile server && node tests/load/memory.mjs [CONNECTIONS]
 import { spawn } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -10,7 +10,7 @@ const connections = Number(process.argv[2] ?? 2000);
 
 /** A new server, with nothing in its log. */
 async function start() {
-  const child = spawn('target/release/linger', ['--port', '0', '--log-format', 'off'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn('target/server/linger', ['--port', '0', '--log-format', 'off'], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = await new Promise((resolve) => child.stdout.once('data', (data) => resolve(String(data).split('\n'))));
   return { child, port: Number(line.split(':').at(-1)) };
 }
