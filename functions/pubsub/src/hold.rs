@@ -157,7 +157,11 @@ impl<'a> Hold<'a> {
     /// Has a first look at all places. None is answered before: one that always has something would else keep the others
     /// from ever being looked at.
     pub(crate) async fn begin(reader: Reader<'a>, places: &'a [Place], begun: Instant) -> Self {
-        let mut waits = join_all(places.iter().map(|place| reader.sit(place))).await;
+        let mut waits = match places {
+            // As below, without what several cost.
+            [place] => vec![reader.sit(place).await],
+            places => join_all(places.iter().map(|place| reader.sit(place))).await,
+        };
         if waits.iter().any(|wait| !wait.has_failed()) {
             // One that could not be read keeps nobody from waiting for the others. Without a cursor it can't wait itself.
             for (wait, place) in waits.iter_mut().zip(places) {
@@ -172,6 +176,9 @@ impl<'a> Hold<'a> {
     /// Returns when the first place has what is wanted: what each has by then.
     pub(crate) async fn news(&mut self) -> Vec<Told> {
         let reader = self.reader;
+        if let [wait] = &mut self.waits[..] {
+            return vec![reader.news(wait).await];
+        }
         let mut news: Vec<_> = self.waits.iter_mut().map(|wait| Box::pin(reader.news(wait))).collect();
         let told = poll_fn(|context| told_by_now(&mut news, context)).await;
         drop(news);

@@ -24,8 +24,10 @@ const OF_BROWSERS: [&str; 3] = ["sec-fetch-mode", "sec-fetch-dest", "x-requested
 
 /// `Linger-For` of a poll: the identifying parameters of its query, as they stand there.
 pub(super) fn poll(query: &str) -> Option<HeaderValue> {
-    let identifying = pairs(query).filter(|(name, _)| IDENTIFYING.contains(name));
-    let asked = identifying.map(|(_, pair)| pair).collect::<Vec<_>>().join("&");
+    let mut asked = String::with_capacity(query.len());
+    for (_, pair) in pairs(query).filter(|(name, _)| IDENTIFYING.contains(name)) {
+        asked.extend([if asked.is_empty() { "" } else { "&" }, pair]);
+    }
     let short = (1..=FOR_MAX_BYTES).contains(&asked.len());
     short.then(|| HeaderValue::try_from(asked).ok()).flatten()
 }
