@@ -4,10 +4,12 @@ use std::{
     env, fs,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
 };
 
 use http::Method;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::{
     host::{Answer, FORM, Host, check_problem},
@@ -153,4 +155,27 @@ async fn without_a_good_token_nothing_is_done_and_no_token_is_in_a_log() {
     let private = fs::read_to_string(keys.file("linger-private.json")).unwrap();
     let secret = private.split("\"d\":\"").nth(1).unwrap().split('"').next().unwrap();
     assert!(log.contains("unauthorized") && !log.contains(secret));
+}
+
+#[tokio::test]
+async fn a_server_that_would_be_open_by_mistake_does_not_start() {
+    let keys = Keys::new("es256").await;
+    let (public, private) = (keys.file("linger-keys.json"), keys.file("linger-private.json"));
+    for (arguments, variable, said) in [
+        (&[][..], Some(("LINGER_ACCESS_KEY", &public)), "LINGER_ACCESS_KEY is no setting"),
+        (&["--access-issuer", "me"], None, "--access-issuer does nothing without --access-keys"),
+        (&["--access-audience", "you"], None, "--access-audience does nothing without --access-keys"),
+        (&["--access-keys", "nowhere.json"], None, "can't read the file of --access-keys"),
+        (&["--access-keys", &private], None, "private"),
+        (&[], Some(("LINGER_ACCESS_KEYS", &private)), "private"),
+        (&["--access-keys", "{}"], None, "no JWK set"),
+    ] {
+        let mut server = command();
+        server.args(["--port", "0"]).args(arguments).envs(variable);
+        let ended = timeout(Duration::from_secs(10), server.output()).await.expect("it ends").unwrap();
+        let complained = String::from_utf8_lossy(&ended.stderr);
+        assert!(!ended.status.success() && complained.contains(said), "{arguments:?}: {complained}");
+        let secret = fs::read_to_string(&private).unwrap();
+        assert!(!complained.contains(secret.split("\"d\":\"").nth(1).unwrap().split('"').next().unwrap()));
+    }
 }

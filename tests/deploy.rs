@@ -160,6 +160,8 @@ fn nobody_opens_an_api_to_all_without_saying_so() {
         let without = ["--parameter-overrides", "AccessKeys=\"\""];
         assert!(!account.run("deploy", &without, "").succeeded);
         assert!(account.run("deploy", &[&without[..], &["--open"]].concat(), "").succeeded);
+        let ended = account.run("deploy", &["--open"], "");
+        assert!(!ended.succeeded && ended.complained.contains("there are keys"), "{}", ended.complained);
         // A stack stays as it is.
         let ended = Account::deployed(&shell).run("deploy", &[], "");
         assert!(ended.succeeded && ended.said.contains("Everybody may publish and subscribe, as before"));

@@ -78,6 +78,8 @@ enum Failure {
     #[cfg(feature = "dynamodb")]
     #[error("not all logs begin anew, do it again: {0}")]
     Anew(String),
+    #[error("{0} is no setting; there are LINGER_ACCESS_KEYS, LINGER_ACCESS_ISSUER and LINGER_ACCESS_AUDIENCE")]
+    UnknownAccess(String),
     #[error(transparent)]
     Access(#[from] access::Failure),
     #[error(transparent)]
@@ -89,10 +91,7 @@ enum Failure {
 fn main() -> ExitCode {
     let flags = Flags::read();
     let log = Log::start(flags.log_format.into(), io::stderr());
-    for variable in Flags::unknown_variables() {
-        tracing::warn!(variable, "no such setting");
-    }
-    let ended = run(&flags, &log);
+    let ended = known_settings().and_then(|()| run(&flags, &log));
     log.flush(LAST_LINES_MAX);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,6 +101,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A setting that is misspelt is told. One about access would leave the server open to all, and so ends it.
+fn known_settings() -> Result<(), Failure> {
+    for variable in Flags::unknown_variables() {
+        if variable.starts_with("LINGER_ACCESS") {
+            return Err(Failure::UnknownAccess(variable));
+        }
+        tracing::warn!(variable, "no such setting");
+    }
+    Ok(())
 }
 
 fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
