@@ -271,6 +271,7 @@ fn own_page() -> PathBuf {
         ("index.html", "own"),
         ("more/index.html", "more"),
         (".env", "secret"),
+        ("linger-private.json", "secret"),
         (".git/config", "secret"),
         ("../outside", "secret"),
     ] {
@@ -305,6 +306,8 @@ async fn a_page_of_ones_own_is_served_and_nothing_around_it() {
         "/./more",
         "/x/../more",
         "/.env",
+        "/linger-private.json",
+        "/%6cinger-private.json",
         "/.git/config",
         "/%2egit/config",
         "/out",

@@ -24,7 +24,7 @@ use ring::{
 use serde_json::{Value, json};
 
 /// The files that `linger keys` makes, and `linger token` reads the first of.
-const PRIVATE: &str = "linger-private.json";
+pub(crate) const PRIVATE: &str = "linger-private.json";
 const PUBLIC: &str = "linger-keys.json";
 
 /// Where the private key of P-256 stands in the document that `ring` makes (RFC 5915 in RFC 5958), and how long it is.
@@ -130,11 +130,15 @@ impl Keys {
         fs::create_dir_all(&self.folder)?;
         let (path, keys) = (self.folder.join(PRIVATE), self.folder.join(PUBLIC));
         create(&path, 0o600, &json!({ "keys": [private] }))?;
-        let mode = if matches!(self.algorithm, Algorithm::Hs256) { 0o600 } else { 0o644 };
+        let secret = matches!(self.algorithm, Algorithm::Hs256);
+        let mode = if secret { 0o600 } else { 0o644 };
         create(&keys, mode, &json!({ "keys": [public(&private)] }))?;
         let mut stdout = io::stdout();
         writeln!(stdout, "{} signs tokens: whoever has it may do everything", path.display())?;
         writeln!(stdout, "{} is for --access-keys", keys.display())?;
+        if secret {
+            writeln!(stdout, "both have the same secret in them: keep both to yourself")?;
+        }
         Ok(())
     }
 }

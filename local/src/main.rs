@@ -154,8 +154,12 @@ async fn serve(flags: &Flags, log: &Log, limits: Limits, page: Page) -> Result<(
     let hosts = Hosts { allowed: flags.allowed_names(loopback), loopback };
     let gate = Gate { hosts, proxies, addresses, memory, answers: Answers::new() };
     let front = Front::new(api, page, gate, metrics, &flags.allowed_origins);
-    let everybody = if open { "\neverybody may publish and subscribe; --access-keys changes that" } else { "" };
-    say(format!("linger is at http://{address}{everybody}"));
+    let who = if open {
+        "everybody may publish and subscribe; --access-keys changes that"
+    } else {
+        "each request needs a token"
+    };
+    say(format!("linger is at http://{address}\n{who}"));
     server.run(front, || service.close()).await?;
     Ok(())
 }

@@ -21,7 +21,7 @@ use percent_encoding::percent_decode_str;
 use pubsub::api::Problem;
 use tokio::sync::Semaphore;
 
-use crate::answers::refuse;
+use crate::{answers::refuse, development::PRIVATE};
 
 /// The page of a release, by name; empty in other builds.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
@@ -98,11 +98,16 @@ impl Page {
     }
 }
 
-/// The name of the file that is asked for, relative to the folder. Names that begin with a dot are nobody's business.
+/// Whether a file is nobody's business: one whose name begins with a dot, and the key that `linger keys` makes.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with('.') || name == PRIVATE
+}
+
+/// The name of the file that is asked for, relative to the folder.
 fn name(path: &str) -> Option<String> {
     let path = percent_decode_str(path.strip_prefix('/')?).decode_utf8().ok()?.into_owned();
     let name = if path.is_empty() || path.ends_with('/') { path + "index.html" } else { path };
-    let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\0', '\\']);
+    let plain = |part: &str| !part.is_empty() && !is_hidden(part) && !part.contains(['\0', '\\']);
     name.split('/').all(plain).then_some(name)
 }
 
@@ -111,7 +116,7 @@ fn read(folder: &Path, name: &str) -> io::Result<Found> {
     let folder = folder.canonicalize()?;
     let path = folder.join(name).canonicalize()?;
     let inside = path.strip_prefix(&folder).map_err(io::Error::other)?;
-    let hidden = inside.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.'));
+    let hidden = inside.components().any(|part| is_hidden(&part.as_os_str().to_string_lossy()));
     let metadata = path.metadata()?;
     Ok(if hidden {
         Found::Nothing

@@ -38,7 +38,7 @@ const RULES = {
   channels: [`['news', 'ops'] or { news: cursor, ops: null }, none twice, each ${NAME}`, areChannels],
   signal: ['an AbortSignal, such as controller.signal', (value) => 'aborted' in Object(value)],
   fetch: FUNCTION,
-  token: ['a text, or a function that gives one', (value) => FUNCTION[1](value) || (isText(value) && value !== '')],
+  token: ['a text, or a function that gives one (it may be async)', (value) => FUNCTION[1](value) || (isText(value) && value !== '')],
   clock: ['a clock', (value) => FUNCTION[1](value?.now)],
   message: [`${TEXT[0]}; of other values write JSON.stringify(value)`, isText],
   nick: TEXT_OR_NULL,

@@ -181,6 +181,7 @@ async fn a_time_is_a_number_and_counts_with_a_minute_of_leeway() {
     }
     for times in [
         r#""iat":1"#,
+        r#""exp":1763946000000"#,
         r#""exp":"1763946000""#,
         r#""exp":null"#,
         r#""exp":true"#,

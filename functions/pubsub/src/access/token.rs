@@ -15,6 +15,9 @@ use crate::limits::TOKEN_LEEWAY;
 /// The `typ` that a JWT may have, in lower case: none is as good.
 const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
 
+/// The greatest `exp`, in the year 5138: a greater one is in milliseconds, and such a token would never expire.
+const EXPIRES_MAX: f64 = 1e11;
+
 /// What the issuer and the audience of a token must be, where that is said.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
@@ -54,6 +57,9 @@ impl Verified {
     pub(super) fn by(claims: &Object, expected: &Expected) -> Result<Self, InvalidToken> {
         let malformed = InvalidToken::Malformed;
         let expires = time(claims, "exp").map_err(malformed)?.ok_or(malformed("it has no exp"))?;
+        if expires > EXPIRES_MAX {
+            return Err(malformed("its exp is thousands of years ahead: exp is in seconds, not in milliseconds"));
+        }
         let not_before = time(claims, "nbf").map_err(malformed)?.unwrap_or(f64::NEG_INFINITY);
         if expected.issuer.as_deref().is_some_and(|issuer| key::text(claims, "iss") != Some(issuer)) {
             return Err(InvalidToken::WrongIssuer);
