@@ -78,7 +78,8 @@ class Poll {
     if (who === undefined || tabs.name === this.tabs.name) return;
     this.tabs.leave();
     this.tabs = tabs;
-    tabs.join();
+    // All may have left meanwhile, or the page may have gone.
+    if (this.active.length > 0 && !this.page?.gone) tabs.join();
   }
 
   /** @param {Subscriber} subscriber */

@@ -229,6 +229,24 @@ for (const [name, start] of Object.entries(sites)) {
       await context.close();
     });
 
+    test('a tab that leaves while it waits for its token leads nobody', async () => {
+      const context = await browser.newContext();
+      const page = await context.newPage();
+      await page.goto(`${site.page}/config.js`);
+      const bearer = await token(everything);
+      const held = await page.evaluate(async (bearer) => {
+        const { subscribe } = await import('./client.js');
+        const { base } = await import('./config.js');
+        const later = () => new Promise((resolve) => setTimeout(resolve, 300, bearer));
+        const signal = AbortSignal.timeout(100);
+        await subscribe({ base, channel: 'left', token: later, signal, onMessages() {} });
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        return (await navigator.locks.query()).held.length;
+      }, bearer);
+      assert.equal(held, 0);
+      await context.close();
+    });
+
     test('tabs whose tokens allow the same share a poll, and others do not', async () => {
       const context = await browser.newContext();
       const polls = watchPolls(context);
