@@ -11,7 +11,8 @@ use crate::{addresses::Allowed, client::ProxyHeader, development::Make, names};
 
 /// The linger server: publish/subscribe over plain HTTP long polling, on this machine.
 ///
-/// LINGER_…_MAX variables set further limits; docs/OPERATIONS.md lists them. A variable that is empty is not set.
+/// LINGER_…_MAX variables set further limits; docs/OPERATIONS.md lists them. A variable that is empty is not set, but
+/// an empty LINGER_ACCESS_KEYS is an error.
 #[derive(Debug, Parser)]
 #[command(name = "linger", version = crate::VERSION, args_conflicts_with_subcommands = true)]
 pub(crate) struct Flags {
