@@ -1,6 +1,9 @@
 // The token that a caller may do things with. A function is asked for one when it is needed, and not again until that is
 // about to expire, or is refused.
 
+/** Three parts with dots between. What a page of a server says instead, such as one to log in at, is none. */
+const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+
 /** A token is renewed so long before it expires. */
 const RENEW_MS = 30_000;
 
@@ -39,8 +42,8 @@ export class Token {
     if (typeof given !== 'function') return given;
     try {
       // Not at once: if it throws, `present` is not set yet.
-      const token = await Promise.resolve().then(given);
-      if (typeof token !== 'string') throw new TypeError('token() gave no text');
+      const token = `${await Promise.resolve().then(given)}`.trim();
+      if (!JWT.test(token)) throw new TypeError('token() gave no token');
       this.renewAt = claims(token).exp * 1000 - RENEW_MS || Infinity;
       return token;
     } catch (error) {

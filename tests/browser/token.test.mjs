@@ -81,18 +81,18 @@ test('a function is asked once, however many ask for it, and again before its to
 
 test('a token that is refused is asked for anew, once', async () => {
   let count = 0;
-  const get = () => `token-${(count += 1)}`;
+  const get = () => `a.b.${(count += 1)}\n`;
   const { asked, fetch, latest } = server();
   const published = publish({ base, fetch, clock: new Clock(), channel: 'c', message: 'x', token: get });
   await settled();
   await latest().answer(refusal, 401);
-  assert.deepEqual(asked.at(-1).headers, bearer('token-2'));
+  assert.deepEqual(asked.at(-1).headers, bearer('a.b.2'));
   await Promise.all([assert.rejects(published, { status: 401, code: 'unauthorized', mayPass: false }), latest().answer(refusal, 401)]);
   assert.equal(asked.length, 2);
 
   const again = publish({ base, fetch, clock: new Clock(), channel: 'c', message: 'x', token: get });
   await settled();
-  assert.deepEqual(asked.at(-1).headers, bearer('token-2'), 'it is kept until it is refused');
+  assert.deepEqual(asked.at(-1).headers, bearer('a.b.2'), 'it is kept until it is refused');
   await latest().answer(refusal, 401);
   await latest().answer(sent);
   assert.deepEqual(await again, sent);
@@ -124,6 +124,7 @@ test('a function that fails is tried again, like a server that does not answer',
       throw new Error('at once');
     },
     () => 17,
+    () => '<!doctype html>\n<title>Log in</title>',
     () => 'a.b.c',
   ];
   let count = 0;
