@@ -7,6 +7,9 @@ const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 /** A token is renewed so long before it expires. */
 const RENEW_MS = 30_000;
 
+/** A function that takes longer has failed: what it waits for may never be settled, after a page was frozen. */
+const ASK_MAX_MS = 10_000;
+
 /** @typedef {string | (() => string | Promise<string>)} Given what callers hand in */
 
 /** What a token says. Whether that is true is for the server to find out. @param {string} token @returns {any} */
@@ -40,15 +43,23 @@ export class Token {
   async ask() {
     const { given } = this;
     if (typeof given !== 'function') return given;
+    this.renewAt = Infinity;
+    /** @type {any} */
+    let timer;
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(reject, ASK_MAX_MS, new Error('token() was not settled in time'));
+    });
     try {
       // Not at once: if it throws, `present` is not set yet.
-      const token = `${await Promise.resolve().then(given)}`.trim();
+      const token = `${await Promise.race([Promise.resolve().then(given), late])}`.trim();
       if (!JWT.test(token)) throw new TypeError('token() gave no token');
       this.renewAt = claims(token).exp * 1000 - RENEW_MS || Infinity;
       return token;
     } catch (error) {
       this.present = undefined;
       throw error;
+    } finally {
+      clearTimeout(timer);
     }
   }
 

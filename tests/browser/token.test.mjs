@@ -70,6 +70,8 @@ test('a function is asked once, however many ask for it, and again before its to
     assert.equal(count, 1);
     mock.timers.setTime(Date.parse('2026-01-01T00:59:40'));
     publish({ ...where, message: 'z' });
+    publish({ ...where, message: 'z' });
+    publish({ ...where, message: 'z' });
     await settled();
     assert.equal(count, 2);
     assert.notDeepEqual(asked.at(-1).headers, asked[0].headers);
@@ -143,11 +145,28 @@ test('a function that fails is tried again, like a server that does not answer',
 });
 
 test('a function that is never settled is given up in time', async () => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  try {
+    const given = [() => new Promise(() => {}), () => 'a.b.c'];
+    const { asked, clock, state, stop } = subscribed({ token: () => (given.shift() ?? (() => 'a.b.c'))() });
+    await settled();
+    mock.timers.tick(10_000);
+    await settled();
+    await clock.advance(1000);
+    assert.deepEqual(asked.at(-1)?.headers, bearer('a.b.c'), JSON.stringify(state()));
+    stop.abort();
+    await neverSettled();
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+async function neverSettled() {
   const clock = new Clock();
   const { fetch } = server();
   const published = publish({ base, fetch, clock, channel: 'c', message: 'x', token: () => new Promise(() => {}), timeout: 15_000 });
   await Promise.all([assert.rejects(published, { name: 'LingerError' }), clock.advance(60_000)]);
-});
+}
 
 test('those with the same token share a poll in a page, and no others do', async () => {
   const { asked, fetch } = server();
