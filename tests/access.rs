@@ -170,6 +170,8 @@ async fn a_server_that_would_be_open_by_mistake_does_not_start() {
         (&["--access-keys", &private], None, "private"),
         (&[], Some(("LINGER_ACCESS_KEYS", &private)), "private"),
         (&["--access-keys", "{}"], None, "no JWK set"),
+        (&[], Some(("LINGER_ACCESS_KEYS", &format!("'{}'", fs::read_to_string(&private).unwrap()))), "without quotes"),
+        (&[], Some(("LINGER_ACCESS_KEYS", &format!("[{}]", fs::read_to_string(&private).unwrap()))), "begins with {"),
     ] {
         let mut server = command();
         server.args(["--port", "0"]).args(arguments).envs(variable);

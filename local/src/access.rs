@@ -14,6 +14,10 @@ use crate::flags::Flags;
 pub(crate) enum Failure {
     #[error("can't read the keys in {path}: {error}")]
     Unreadable { path: String, error: io::Error },
+    #[error(
+        "--access-keys or LINGER_ACCESS_KEYS is no file's name, and no JWK set: a set begins with {{, without quotes around it"
+    )]
+    Neither,
     #[error("LINGER_ACCESS_KEYS is empty, so everybody may do everything: give it keys, or unset it")]
     Empty,
     #[error("--access-keys: {0}")]
@@ -39,6 +43,9 @@ pub(crate) fn access(flags: &Flags) -> Result<Access, Failure> {
     // A path that begins so would be an odd one.
     let set = if keys.trim_start().starts_with('{') {
         keys.clone()
+    } else if keys.contains(['{', '"']) {
+        // It may be secret keys, and so is not repeated.
+        return Err(Failure::Neither);
     } else {
         fs::read_to_string(keys).map_err(|error| Failure::Unreadable { path: keys.clone(), error })?
     };
