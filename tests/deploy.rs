@@ -154,6 +154,11 @@ fn nobody_opens_an_api_to_all_without_saying_so() {
         let ended = account.run("deploy", &[], "");
         assert!(!ended.succeeded && ended.complained.contains("./deploy --open"), "{}", ended.complained);
         assert_eq!(account.calls(), [""; 0]);
+        // An error of AWS does not mean that there are no keys.
+        let account = Account::deployed(&shell);
+        let ended = account.run_failing("deploy", &[], "", "parameters");
+        assert!(!ended.succeeded && ended.complained.contains("can't tell what AccessKeys is"), "{}", ended.complained);
+        assert_eq!(account.calls(), [""; 0]);
         // Keys that are taken away open it too.
         let account = Account::deployed(&shell);
         account.has("parameters", "AccessKeys={\"keys\":[]}\n");

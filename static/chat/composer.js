@@ -134,8 +134,13 @@ export class Composer {
   known() {
     const name = this.channel?.name;
     this.form.hidden = name === undefined || !(may('publish', name) || may('subscribe', name));
-    this.nick.value = givenName() ?? this.nick.value;
-    this.called();
+    const given = givenName();
+    // Else whoever is just typing a name goes on.
+    if (given !== undefined) {
+      this.nick.value = given;
+      this.called();
+    }
+    this.check();
   }
 
   /** Writes for another channel, where one left off. @param {Channel | undefined} channel */

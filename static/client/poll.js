@@ -9,7 +9,7 @@
 import { watchPage } from './page.js';
 import { positions } from './place.js';
 import { ask } from './question.js';
-import { LingerError, notLinger } from './request.js';
+import { LingerError, notLinger, noToken } from './request.js';
 import { Tabs } from './tabs.js';
 import { answered, backOff, onAnswer, pause } from './wait.js';
 import { CHANNELS_MAX, Wanted } from './wanted.js';
@@ -71,15 +71,20 @@ class Poll {
     return new Tabs(who !== undefined && `${this.base}/sub ${who}`.trim(), this);
   }
 
-  /** Finds those who may do the same, now that the token is known, or is another one. */
+  /** Joins those who may do the same, by the token of now. Without one it leaves: it could neither lead nor be told. */
   async meet() {
-    const who = await this.token.who().catch(() => undefined);
-    const tabs = this.tabsOf(who);
-    if (who === undefined || tabs.name === this.tabs.name) return;
-    this.tabs.leave();
-    this.tabs = tabs;
+    try {
+      const tabs = this.tabsOf(await this.token.who());
+      if (tabs.name !== this.tabs.name) {
+        this.tabs.leave();
+        this.tabs = tabs;
+      }
+    } catch (cause) {
+      this.tabs.leave();
+      throw noToken(cause);
+    }
     // All may have left meanwhile, or the page may have gone.
-    if (this.active.length > 0 && !this.page?.gone) tabs.join();
+    if (this.active.length > 0 && !this.page?.gone) this.tabs.join();
   }
 
   /** @param {Subscriber} subscriber */
@@ -205,7 +210,12 @@ class Poll {
   async step() {
     this.stop = new AbortController();
     const { signal } = this.stop;
-    if (this.share && this.token.given) await this.meet();
+    try {
+      if (this.share && this.token.given) await this.meet();
+    } catch (error) {
+      if (!signal.aborted) await this.failed(error, []);
+      return;
+    }
     const { active } = this;
     const { leading } = this.tabs;
     for (const subscriber of active) subscriber.receive();

@@ -103,6 +103,11 @@ export async function request(question, { fetch, clock, signal, token }) {
   }
 }
 
+/** The caller's function gives no token. @param {unknown} cause */
+export function noToken(cause) {
+  return new LingerError('no token can be had', { code: 'no_token', cause });
+}
+
 /**
  * The answer to whoever has the token; with another one, if the first is refused.
  *
@@ -113,10 +118,7 @@ export async function request(question, { fetch, clock, signal, token }) {
  */
 async function allowed(question, fetch, signal, token) {
   /** @param {Promise<string | undefined>} promised */
-  const had = (promised) =>
-    promised.catch((cause) => {
-      throw new LingerError('no token can be had', { code: 'no_token', cause });
-    });
+  const had = (promised) => promised.catch((cause) => Promise.reject(noToken(cause)));
   const bearer = await had(token.get());
   try {
     return await answer(question, fetch, signal, bearer);

@@ -65,7 +65,9 @@ export class Token {
 
   /** The server refuses a token: another one, if that can be had. @param {string} refused */
   async renew(refused) {
-    if ((await this.present) === refused && typeof this.given === 'function') this.present = undefined;
+    const { present } = this;
+    const same = (await present) === refused && this.present === present;
+    if (same && typeof this.given === 'function') this.present = undefined;
     const token = await this.get();
     return token === refused ? undefined : token;
   }

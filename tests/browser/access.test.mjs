@@ -247,6 +247,36 @@ for (const [name, start] of Object.entries(sites)) {
       await context.close();
     });
 
+    test('a tab that gets no token any more leaves the others to themselves', async () => {
+      const context = await browser.newContext();
+      // It is about to expire, so it is asked for each time.
+      const short = await token({ ...everything, exp: now() + 25 });
+      const follow = async () => {
+        const tab = await context.newPage();
+        await tab.goto(`${site.page}/config.js`);
+        await tab.evaluate(async (bearer) => {
+          const { subscribe } = await import('./client.js');
+          const { base } = await import('./config.js');
+          Object.assign(globalThis, { said: [], state: '', bearer });
+          const token = () => globalThis.bearer;
+          const onMessages = (messages) => globalThis.said.push(...messages.map(({ message }) => message));
+          const onState = ({ state }) => (globalThis.state = state);
+          subscribe({ base, channel: 'left-alone', token, onMessages, onState });
+        }, short);
+        await until('it is live', () => tab.evaluate(() => globalThis.state === 'live'));
+        return tab;
+      };
+      const [first, second] = [await follow(), await follow()];
+      await first.evaluate(() => (globalThis.bearer = 'Please log in'));
+      const good = await token(everything);
+      for (const text of ['one', 'two']) {
+        await says(good, text, 'left-alone');
+        await until(`it is told ${text}`, () => second.evaluate((text) => globalThis.said.includes(text), text));
+      }
+      await until('it says so', () => first.evaluate(() => globalThis.state === 'retrying'));
+      await context.close();
+    });
+
     test('tabs whose tokens allow the same share a poll, and others do not', async () => {
       const context = await browser.newContext();
       const polls = watchPolls(context);

@@ -100,6 +100,32 @@ test('a token that is refused is asked for anew, once', async () => {
   assert.deepEqual(await again, sent);
 });
 
+test('two requests that are refused at once ask for one other token', async () => {
+  let count = 0;
+  const get = () => `a.b.${(count += 1)}`;
+  const { asked, fetch } = server();
+  for (const message of ['x', 'y']) publish({ base, fetch, clock: new Clock(), channel: 'c', message, token: get });
+  await settled();
+  asked[0].answer(refusal, 401);
+  await asked[1].answer(refusal, 401);
+  assert.equal(count, 2);
+  assert.deepEqual(asked.slice(2).map(({ headers }) => headers), [bearer('a.b.2'), bearer('a.b.2')]);
+  for (const { answer } of asked.slice(2)) await answer(sent);
+});
+
+test('a function that fails is asked once for each attempt', async () => {
+  let count = 0;
+  const token = () => {
+    count += 1;
+    throw new Error('nobody is logged in');
+  };
+  const { states, stop } = subscribed({ token });
+  await settled();
+  assert.equal(states.filter(({ state }) => state === 'retrying').length, 1);
+  assert.equal(count, 1);
+  stop.abort();
+});
+
 test('a text that is refused ends it, and so does a function that has no other', async () => {
   for (const given of ['a.b.c', () => 'a.b.c']) {
     const { asked, latest, ended, state } = subscribed({ token: given });
