@@ -93,12 +93,14 @@ export class Channels {
     write('localStorage', KEPT, known ? { ...others, [name]: known } : others);
   }
 
-  /** What was said last; another window may have read it before this one had it. @param {Channel} channel */
-  counted({ name, at }) {
-    const known = kept()[name];
-    if (!known) return;
-    this.joined.get(name)?.seenElsewhere(known.read);
-    if (known.at !== at) this.keep(name, { ...known, at });
+  /**
+   * Another window may have read what was said before this one had it. Nothing is kept here: this window may not know yet
+   * what that one has just kept, and would put back what was there before.
+   *
+   * @param {Channel} channel
+   */
+  counted({ name }) {
+    this.joined.get(name)?.seenElsewhere(kept()[name]?.read);
   }
 
   /** @param {Channel} channel */
