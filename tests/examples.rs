@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
-use crate::server::{ROOT, Server};
+use crate::{
+    access::Keys,
+    server::{ROOT, Server},
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -25,10 +28,11 @@ struct Running {
 
 impl Running {
     /// Starts it for the `run`th time. What an earlier run started may still end, and say so.
-    fn start((file, program): (&str, &str), folder: &Path, base: &str, run: u32) -> Self {
+    fn start((file, program): (&str, &str), folder: &Path, (base, token): (&str, &str), run: u32) -> Self {
         let said = folder.join(format!("stderr-{run}"));
         let mut command = Command::new(program);
-        command.arg(ROOT.join("examples").join(file)).args([base, file]).current_dir(folder).kill_on_drop(true);
+        command.arg(ROOT.join("examples").join(file)).args([base, file]).env("LINGER_TOKEN", token);
+        command.current_dir(folder).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&said).unwrap());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -56,7 +60,7 @@ async fn works(server: &Server, (file, program, needs, how): (&str, &str, &[&str
     assert!(there.is_ok_and(|status| status.success()), "{file} needs {program} {needs:?}: {how}");
     let folder = std::env::temp_dir().join(format!("linger-{file}-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
-    let start = |run| Running::start((file, program), &folder, &server.base, run);
+    let start = |run| Running::start((file, program), &folder, (&server.base, ""), run);
 
     publish(server, file, "ann", "a \\n \"b\" \u{e4}").await;
     let mut running = start(1);
@@ -97,6 +101,25 @@ async fn works(server: &Server, (file, program, needs, how): (&str, &str, &[&str
     timeout(Duration::from_secs(10), told).await.expect("the error is told");
     assert!(running.child.try_wait().unwrap().is_none(), "{file} ended");
     fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_example_sends_its_token() {
+    let keys = Keys::new("es256").await;
+    let server = Server::start(&["--access-keys", &keys.file("linger-keys.json")]).await;
+    let token = keys.token(&["--publish", "*", "--subscribe", "*"]).await;
+    for (file, program, ..) in EXAMPLES {
+        let request = reqwest::Client::new().post(server.url("/pub")).bearer_auth(&token);
+        let form = request.header("content-type", "application/x-www-form-urlencoded");
+        let sent = form.body(format!("channel={file}&nick=ann&message=hi")).send().await.unwrap();
+        assert!(sent.status().is_success(), "{}", sent.status());
+        let folder = std::env::temp_dir().join(format!("linger-token-{file}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let mut running = Running::start((file, program), &folder, (&server.base, &token), 1);
+        assert_eq!(running.line().await, "ann: hi", "{file}");
+        drop(running);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
