@@ -245,7 +245,7 @@ async fn many_publishers_in_many_processes_keep_one_order_at_the_least_cost() {
         let each = |total: f64| total / f64::from(u32::try_from(published).unwrap());
         println!("{published} messages, keyed: {keyed}: {} requests and {} units each", each(requests), each(units));
         let told = documented(if keyed { "the same with a key" } else { "write units of a publish of up to 1 KiB" });
-        assert!((each(units) - f64::from(u32::try_from(told).unwrap())).abs() < 0.2, "OPERATIONS.md says {told}");
+        assert!((each(units) - f64::from(u32::try_from(told).unwrap())).abs() < 0.2, "COST.md says {told}");
         assert!(each(requests) <= requests_max && each(units) <= units_max, "{} {}", each(requests), each(units));
     }
 }
@@ -323,7 +323,7 @@ async fn a_thousand_holds_read_as_often_as_one() {
 
 /// An input of the costs, as the document has it.
 fn documented(input: &str) -> u64 {
-    let document = std::fs::read_to_string(ROOT.join("docs/OPERATIONS.md")).unwrap();
+    let document = std::fs::read_to_string(ROOT.join("docs/COST.md")).unwrap();
     let row = document.lines().find_map(|line| line.strip_prefix(&format!("| {input} | ")));
     row.unwrap_or_else(|| panic!("no {input}")).trim_end_matches(" |").parse().unwrap()
 }
@@ -355,7 +355,7 @@ async fn an_idle_hold_reads_so_often() {
         let told = documented(input);
         // A busy machine reads less often.
         let range = told / 2..=told + told / 10;
-        assert!(range.contains(&reads), "{input}: {reads}, and OPERATIONS.md says {told}");
+        assert!(range.contains(&reads), "{input}: {reads}, and COST.md says {told}");
     }
     assert!(twenty <= 5 * one, "{twenty} reads on 20 channels, {one} on one");
 }

@@ -1,4 +1,4 @@
-//! `cargo lambda watch`, typed in a fresh clone as docs/OPERATIONS.md has it.
+//! `cargo lambda watch`, typed in a fresh clone as docs/ARCHITECTURE.md has it.
 
 use std::{
     env, fs,
@@ -74,7 +74,7 @@ async fn until(request: impl Fn() -> reqwest::RequestBuilder, right: impl Fn(&re
 async fn the_document_starts_both_functions_and_a_saved_file_is_in_the_next_answer() {
     let clone = Clone::new();
     let command = "\ncargo lambda watch\n";
-    assert!(clone.read("docs/OPERATIONS.md").contains(command), "what is tried here is what it says");
+    assert!(clone.read("docs/ARCHITECTURE.md").contains(command), "what is tried here is what it says");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let address = ["--invoke-address", "127.0.0.1", "--invoke-port", &port];
     let mut watch = clone.cargo(&[&["lambda", "watch"], &address[..]].concat());
