@@ -72,7 +72,7 @@ impl Server {
         let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
         let connections_max = descriptors.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, 1 << 20);
         let mut refused = io::Error::new(io::ErrorKind::NotFound, "there is no such address");
-        for address in lookup_host((flags.host.as_str(), flags.port)).await? {
+        for address in lookup_host((flags.address.host.as_str(), flags.address.port)).await? {
             match listen(address) {
                 Ok(listener) => {
                     let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);

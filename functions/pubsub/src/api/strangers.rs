@@ -13,8 +13,8 @@ pub(super) const FOR: HeaderName = HeaderName::from_static("linger-for");
 /// The parameters that say which answer is asked for: two requests that have the same of these may share an answer.
 const IDENTIFYING: [&str; 5] = ["channel", "channels", "cursor", "last", "before"];
 
-/// The parameters with which a poll is not one of 2013.
-const OF_BATCHES: [&str; 6] = ["channels", "cursor", "last", "before", "wait", "limit"];
+/// The parameters with which a poll is not one of 2013, and one that is refused in any.
+const NOT_BARE: [&str; 7] = ["channels", "cursor", "last", "before", "wait", "limit", "token"];
 
 /// Twenty channels and positions take 2,100 bytes at most. A longer query is a mistake, and is not worth a long header.
 const FOR_MAX_BYTES: usize = 2_200;
@@ -43,7 +43,7 @@ pub(super) fn publication(key: &Key) -> Option<HeaderValue> {
 /// poll a bare `/sub` would be held one at a time. What is redirected to is relative, since a gateway may know this path
 /// by another name.
 pub(super) fn own_address(headers: &HeaderMap, query: &str) -> Option<HeaderValue> {
-    let bare = pairs(query).all(|(name, _)| name != "_" && !OF_BATCHES.contains(&name));
+    let bare = pairs(query).all(|(name, _)| name != "_" && !NOT_BARE.contains(&name));
     if !bare || !OF_BROWSERS.iter().any(|name| headers.contains_key(*name)) {
         return None;
     }
@@ -87,7 +87,7 @@ mod tests {
             assert!(own_address(&sent_by("x-requested-with"), query).is_some());
             assert_eq!(own_address(&sent_by("user-agent"), query), None);
         }
-        for query in ["_=1", "channel=c&_", "cursor=7-1", "wait=1", "last=1", "before=7-1", "limit=3"] {
+        for query in ["_=1", "channel=c&_", "cursor=7-1", "wait=1", "last=1", "before=7-1", "limit=3", "token=x"] {
             assert_eq!(own_address(&browser, query), None, "{query}");
         }
     }
