@@ -1,7 +1,7 @@
-//! What the docs show is what happens: each `console` block is run, and its output compared.
+//! What the docs show is what happens: each `console` block is run, and its output is compared.
 //!
-//! A line that begins with `$ ` is a command, the lines up to the next one its output. A command that does not end soon
-//! waits for one of those that follow. Ids, times and what else is new each time stand for any such.
+//! A line that begins with `$ ` is a command, and the lines up to the next one are its output. A command that does not
+//! end soon waits for one that comes after it. Ids, times and other values that are new each time match any such value.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,7 +36,7 @@ fn shown_in(document: &str) -> Vec<Shown> {
     shown
 }
 
-/// A text in which what is new each time is replaced by its kind.
+/// A text in which values that are new each time are replaced by their kind.
 fn timeless(text: &str) -> String {
     let mut text = text.replace("\r\n", "").replace('\n', "");
     for (pattern, kind) in [
@@ -65,7 +65,7 @@ async fn check(document: &str, shown: &Shown, child: Child) -> String {
 
 async fn run(document: &str, address: &str, commands: impl Fn(&str) -> bool) {
     let epoch = Regex::new(r"[1-9]\d{12}-").unwrap();
-    // What stands in this run where the document has an epoch.
+    // The epochs of this run, by those in the document.
     let mut epochs = BTreeMap::new();
     let mut waiting = Vec::new();
     let all = shown_in(document);
@@ -134,7 +134,7 @@ async fn both_functions_answer_what_the_api_document_shows() {
         environment: &[],
     })
     .await;
-    // Not all headers are the same ones.
+    // Functions have other headers.
     let whole_answers = |command: &str| !command.contains("curl -i") && !command.contains("curl -si");
     run("docs/API.md", functions.base.trim_start_matches("http://"), whole_answers).await;
 }
@@ -208,7 +208,7 @@ fn links_lead_somewhere() {
     }
 }
 
-/// A table of a document: what stands in its first and second columns, for each row that has a number there.
+/// A table of a document: the first and second columns of each row that has a number in the second.
 fn table(document: &str, heading: &str) -> BTreeMap<String, f64> {
     let rows = document.split(heading).nth(1).unwrap_or_else(|| panic!("no {heading}")).lines().skip(2);
     let rows = rows.take_while(|line| line.starts_with('|')).filter_map(|line| {

@@ -1,4 +1,4 @@
-//! The examples do what their first lines say: they print what is said, and go on where they were.
+//! The examples do what their first lines say: they print what is published, and go on where they were.
 
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
@@ -12,14 +12,14 @@ use tokio::{
     time::timeout,
 };
 
-/// Each example's file, what runs it, what that needs, and how to get it.
+/// Each example's file, its interpreter, a check of what it needs, and how to get that.
 const EXAMPLES: [(&str, &str, &[&str], &str); 3] = [
     ("follow.py", "python3", &["-c", "import requests"], "pip install requests"),
     ("follow.mjs", "node", &["--version"], "apt-get install nodejs"),
     ("follow.sh", "sh", &["-c", "jq --version && curl --version"], "apt-get install jq curl"),
 ];
 
-/// An example that runs, ended when it is dropped.
+/// A running example, which ends when this is dropped.
 struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -27,7 +27,8 @@ struct Running {
 }
 
 impl Running {
-    /// Starts it for the `run`th time. What an earlier run started may still end, and say so.
+    /// Starts it for the `run`th time. Each run has a file of its own for its errors, because what an earlier run
+    /// started may still write.
     fn start((file, program): (&str, &str), folder: &Path, (base, token): (&str, &str), run: u32) -> Self {
         let said = folder.join(format!("stderr-{run}"));
         let mut command = Command::new(program);
@@ -67,7 +68,7 @@ async fn works(server: &Server, (file, program, needs, how): (&str, &str, &[&str
     assert_eq!(running.line().await, "ann: a \\n \"b\" \u{e4}", "{file}");
     publish(server, file, "", "second").await;
     assert_eq!(running.line().await, "anonymous: second", "{file} waits");
-    // What was printed is noted soon after.
+    // The cursor is saved soon after the message is printed.
     let noted = async {
         let cursor = || fs::read_to_string(folder.join(format!("{file}.cursor"))).unwrap_or_default();
         while !cursor().trim().ends_with("-2") {
@@ -90,7 +91,7 @@ async fn works(server: &Server, (file, program, needs, how): (&str, &str, &[&str
     assert_eq!(running.said().trim(), "some messages are gone", "{file}");
     drop(running);
 
-    // An error is no batch: it is told, and nothing ends.
+    // An error is not taken for a batch: it is printed, and nothing ends.
     fs::write(folder.join(format!("{file}.cursor")), "nonsense").unwrap();
     let mut running = start(4);
     let told = async {

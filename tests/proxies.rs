@@ -16,7 +16,7 @@ use tokio::{
 
 const NAME: &str = "chat.example.com";
 
-/// nginx with the configuration of the project, ended when it is dropped.
+/// nginx with the project's configuration, which ends when this is dropped.
 struct Nginx {
     _child: Child,
     port: u16,

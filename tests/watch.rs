@@ -13,10 +13,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::server::ROOT;
 
-/// How long it may compile, on a machine that is busy.
+/// How long it may compile, on a busy machine.
 const COMPILES_MAX: Duration = Duration::from_secs(600);
 
-/// What a clone of the project would have, in a folder of its own.
+/// A folder with what a clone of the project would have.
 struct Clone {
     folder: PathBuf,
 }
@@ -38,7 +38,7 @@ impl Clone {
         fs::read_to_string(self.folder.join(file)).unwrap()
     }
 
-    /// A command of cargo's, typed in the root. What others have compiled is not compiled again.
+    /// A command of cargo, in the root. It uses what was compiled before.
     fn cargo(&self, arguments: &[&str]) -> tokio::process::Command {
         let tools = ROOT.join("target/tools/python/bin");
         let path = format!("{}:{}", tools.display(), env::var("PATH").unwrap());
@@ -57,7 +57,7 @@ impl Drop for Clone {
     }
 }
 
-/// Asks until an answer is as it should be: a function is compiled when it is first asked for.
+/// Repeats a request until the answer is right: a function is compiled at its first request.
 async fn until(request: impl Fn() -> reqwest::RequestBuilder, right: impl Fn(&reqwest::Response) -> bool) -> Value {
     let asked = async {
         loop {
