@@ -25,7 +25,7 @@ async function follow({ base, channel, cursor, token }, onBatch) {
 
 const [base = 'http://127.0.0.1:3000', channel = 'lobby'] = process.argv.slice(2);
 const saved = `${channel}.cursor`;
-const start = await readFile(saved, 'utf8').catch(() => 'earliest');
+const start = (await readFile(saved, 'utf8').catch(() => 'earliest')).trim();
 await follow({ base, channel, cursor: start, token: process.env.LINGER_TOKEN }, async ({ messages, cursor, missed }) => {
   if (missed) console.error('some messages are gone');
   for (const { nick, message } of messages) console.log(`${nick ?? 'anonymous'}: ${message}`);

@@ -5,7 +5,7 @@ import requests
 
 base, channel = (sys.argv[1:] + ["http://127.0.0.1:3000", "lobby"][len(sys.argv) - 1 :])[:2]
 saved = pathlib.Path(f"{channel}.cursor")
-cursor = saved.read_text() if saved.exists() else "earliest"
+cursor = saved.read_text().strip() if saved.exists() else "earliest"
 token = os.environ.get("LINGER_TOKEN")
 headers = {"Authorization": f"Bearer {token}"} if token else {}
 while True:

@@ -84,8 +84,8 @@ async fn works(server: &Server, (file, program, needs, how): (&str, &str, &[&str
     assert_eq!(running.said(), "");
     drop(running);
 
-    // A cursor of a log that is gone.
-    fs::write(folder.join(format!("{file}.cursor")), "1-1").unwrap();
+    // A cursor of a log that is gone, with the newline that another of these programs writes.
+    fs::write(folder.join(format!("{file}.cursor")), "1-1\n").unwrap();
     let mut running = start(3);
     assert!(running.line().await.starts_with("ann: "));
     assert_eq!(running.said().trim(), "some messages are gone", "{file}");
