@@ -1,4 +1,4 @@
-//! DynamoDB Local: the real one, started once for all tests of a process.
+//! DynamoDB DynamoDbLocal: the real one, started once for all tests of a process.
 
 use std::{
     env,
@@ -13,12 +13,12 @@ use std::{
 /// # Panics
 /// When there is neither, saying how to get it.
 pub static ENDPOINT: LazyLock<String> = LazyLock::new(|| {
-    static SHARED: LazyLock<Local> = LazyLock::new(|| Local::start(None, 0));
+    static SHARED: LazyLock<DynamoDbLocal> = LazyLock::new(|| DynamoDbLocal::start(None, 0));
     env::var("DYNAMODB_ENDPOINT").unwrap_or_else(|_| SHARED.endpoint.clone())
 });
 
 /// One that runs. It ends with the process that started it, or when this is dropped.
-pub struct Local {
+pub struct DynamoDbLocal {
     /// Its address.
     pub endpoint: String,
     process: Child,
@@ -26,7 +26,7 @@ pub struct Local {
     _stdin: ChildStdin,
 }
 
-impl Local {
+impl DynamoDbLocal {
     /// Starts one: in memory, or on disk in a folder; on a port, or on a free one.
     ///
     /// # Panics
@@ -40,16 +40,21 @@ impl Local {
         java.arg(format!("-Djava.io.tmpdir={}", temporary.display()))
             .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-cp"])
             .arg(format!("{}:{}/*", home.join("classes").display(), home.join("lib").display()))
-            .arg("Local");
+            .arg("DynamoDbLocal");
         if let Some(folder) = folder {
             java.arg(folder).arg(port.to_string());
         }
         let started = java.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut process = started.expect("java is needed for DynamoDB Local (Debian: apt-get install default-jre)");
+        let mut process =
+            started.expect("java is needed for DynamoDB DynamoDbLocal (Debian: apt-get install default-jre)");
         let stdout = process.stdout.take().expect("piped");
         let mut endpoint = String::new();
         BufReader::new(stdout).read_line(&mut endpoint).expect("it says where it is");
-        assert!(endpoint.starts_with("http://"), "DynamoDB Local is not in {}: tests/run gets it", home.display());
+        assert!(
+            endpoint.starts_with("http://"),
+            "DynamoDB DynamoDbLocal is not in {}: tests/run gets it",
+            home.display()
+        );
         let stdin = process.stdin.take().expect("piped");
         Self { endpoint: endpoint.trim().to_owned(), process, _stdin: stdin }
     }
@@ -61,7 +66,7 @@ impl Local {
     }
 }
 
-impl Drop for Local {
+impl Drop for DynamoDbLocal {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
