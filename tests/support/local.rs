@@ -1,4 +1,4 @@
-//! DynamoDB DynamoDbLocal: the real one, started once for all tests of a process.
+//! DynamoDB Local: the real one, started once for all tests of a process.
 
 use std::{
     env,
@@ -40,21 +40,16 @@ impl DynamoDbLocal {
         java.arg(format!("-Djava.io.tmpdir={}", temporary.display()))
             .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-cp"])
             .arg(format!("{}:{}/*", home.join("classes").display(), home.join("lib").display()))
-            .arg("DynamoDbLocal");
+            .arg("Local");
         if let Some(folder) = folder {
             java.arg(folder).arg(port.to_string());
         }
         let started = java.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut process =
-            started.expect("java is needed for DynamoDB DynamoDbLocal (Debian: apt-get install default-jre)");
+        let mut process = started.expect("java is needed for DynamoDB Local (Debian: apt-get install default-jre)");
         let stdout = process.stdout.take().expect("piped");
         let mut endpoint = String::new();
         BufReader::new(stdout).read_line(&mut endpoint).expect("it says where it is");
-        assert!(
-            endpoint.starts_with("http://"),
-            "DynamoDB DynamoDbLocal is not in {}: tests/run gets it",
-            home.display()
-        );
+        assert!(endpoint.starts_with("http://"), "DynamoDB Local is not in {}: tests/run gets it", home.display());
         let stdin = process.stdin.take().expect("piped");
         Self { endpoint: endpoint.trim().to_owned(), process, _stdin: stdin }
     }
