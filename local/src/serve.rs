@@ -43,7 +43,7 @@ const REFUSAL_MAX: Duration = Duration::from_secs(5);
 
 /// How long a connection is read after its last answer. What comes is thrown away: the answer may be lost when a
 /// connection is closed with unread data.
-const LINGER_MAX: Duration = Duration::from_secs(1);
+const UNREAD_MAX: Duration = Duration::from_secs(1);
 
 /// After the signal to stop, when no connection has ended for this long, the others are cut off.
 const STOP_STALL_MAX: Duration = Duration::from_secs(1);
@@ -219,7 +219,7 @@ async fn answer(connection: Arc<Connection>, request: Box<Request<Body>>) -> io:
         if !poll {
             std::future::pending::<()>().await;
         }
-        stream::left(&connection.socket).await;
+        stream::client_left(&connection.socket).await;
     };
     tokio::select! {
         biased;
@@ -261,12 +261,12 @@ where
     };
     let _ = stream::shut_down(&socket);
     if !stopped && !late {
-        let _ = timeout(LINGER_MAX, linger(&socket)).await;
+        let _ = timeout(UNREAD_MAX, read_away(&socket)).await;
     }
 }
 
 /// Reads until the client closes the connection too.
-async fn linger(socket: &TcpStream) {
+async fn read_away(socket: &TcpStream) {
     // The buffer is in a closure, so that it is not a part of the future: each connection has the memory of that from its
     // beginning.
     let read = || match socket.try_read(&mut [0; 1024]) {

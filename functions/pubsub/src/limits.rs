@@ -89,7 +89,7 @@ pub const FOLLOWER_IDLE: Duration = Duration::from_secs(1);
 pub const FOLLOWER_BATCHES: usize = 8;
 
 /// The longest pause between two looks of a hold at a store that fails. The pauses grow up to it.
-pub const PAUSE_MAX: Duration = Duration::from_secs(1);
+pub const READ_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The maxima of one process. Each is set by the variable `LINGER_` and its name in capitals.
 #[derive(Clone, Debug, PartialEq, Eq)]

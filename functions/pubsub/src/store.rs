@@ -22,16 +22,16 @@ use crate::{
 };
 
 /// A store's future answer. It is boxed, so that types that use a store need no type parameter for it.
-pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// The logs of all channels.
 pub trait Store: Send + Sync + 'static {
     /// Appends a message, and returns its cursor once it is durable. If the future is dropped, the message may be in
     /// the log or not.
-    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended>;
+    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Pending<'a, Appended>;
 
     /// What is in the log now, possibly nothing. Always has a cursor, and never waits for new messages.
-    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Reply<'a, Batch>;
+    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Pending<'a, Batch>;
 
     /// Follows a log from a cursor on. How it learns of new messages is up to the store: memory is notified, DynamoDB
     /// is polled.
@@ -45,7 +45,7 @@ pub trait Tail: Send {
     /// for longer can't reach its log. It fails only with [`StoreError::Corrupt`].
     ///
     /// May be dropped at any await and asked again.
-    fn next(&mut self) -> Reply<'_, Look>;
+    fn next(&mut self) -> Pending<'_, Look>;
 
     /// Tells the tail the least number of channels that one of its holds waits on. A store that has to poll may look
     /// less often when that is large, so that a poll of twenty channels does not cost as much as twenty polls.
