@@ -1,5 +1,5 @@
-//! Puts the page into the binary of a release: a list of its files, with what is in them. Other builds read them from
-//! the folder, so that a change is seen by loading the page again. A release also has the commit in its version.
+//! Puts the page into the binary of a release: a list of its files with their contents. Other builds read them from the
+//! folder, so that a change is visible after a reload. A release also has the commit in its version.
 
 use std::{
     env,
@@ -23,7 +23,7 @@ fn main() -> io::Result<()> {
     let mut code = String::from("&[");
     for file in files {
         let name = file.strip_prefix(&page).unwrap_or(&file);
-        // A string takes whatever is written.
+        // Writing to a string never fails.
         let _ = write!(code, "({name:?}, include_bytes!({file:?})),");
     }
     code.push(']');
@@ -31,7 +31,7 @@ fn main() -> io::Result<()> {
     fs::write(out.join("page.rs"), code)
 }
 
-/// The version, and of a release the commit. Other builds would be linked anew with every commit.
+/// The version, and in a release the commit. Other builds lack it, because each commit would link them anew.
 fn version(release: bool) -> String {
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
     println!("cargo::rerun-if-env-changed=LINGER_COMMIT");
@@ -41,11 +41,11 @@ fn version(release: bool) -> String {
     }
 }
 
-/// The commit: what the variable says, where the sources are built without their repository, or else git.
+/// The commit: from the variable, for builds without the repository, or else from git.
 fn commit() -> Option<String> {
     let named = env::var("LINGER_COMMIT").ok().filter(|commit| !commit.is_empty());
     named.or_else(|| {
-        // Written to by every commit and checkout.
+        // Every commit and checkout writes to this file.
         println!(
             "cargo::rerun-if-changed={}",
             git(&["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"])?

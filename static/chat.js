@@ -1,4 +1,4 @@
-// The chat: what people see of their channels, and how they publish.
+// The chat: it shows people their channels, and they publish in it.
 
 /** @import { Channel, World } from './chat/channel.js' */
 

@@ -1,4 +1,4 @@
-//! Who may speak, who may listen: the server with keys, and tokens that `linger token` made.
+//! Who may publish and subscribe: the server with keys, and tokens that `linger token` made.
 
 use std::{
     env, fs,

@@ -1,4 +1,4 @@
-//! An account of AWS as the deploy scripts see it: stand-ins for the commands that they run, with recorded answers.
+//! An AWS account as the deploy scripts see it: stand-ins for the commands that they run, with recorded answers.
 
 use std::{
     env, fs,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::server::{BINARY, ROOT};
 
-/// An account as the stand-ins for `aws` and the others answer for it, and what they were called with.
+/// An account: the answers of the stand-ins for `aws` and others, and what they were called with.
 pub(crate) struct Account {
     pub(crate) folder: PathBuf,
     shell: PathBuf,
@@ -24,13 +24,13 @@ pub(crate) struct Ended {
     pub(crate) succeeded: bool,
 }
 
-/// What scripts are run in: this system's bash and, where `BASH_3_2` says where it is, the one that macOS has.
+/// The shells that scripts are tried in: this system's bash and, if `BASH_3_2` names it, the one of macOS.
 pub(crate) fn shells() -> impl Iterator<Item = PathBuf> {
     [Some("bash".into()), env::var_os("BASH_3_2").map(PathBuf::from)].into_iter().flatten()
 }
 
 impl Account {
-    /// One that has nothing yet, and a thousand invocations at once.
+    /// An account without a stack, with a thousand invocations at once.
     pub(crate) fn new(shell: &Path) -> Self {
         static FOLDERS: AtomicU32 = AtomicU32::new(0);
         let name = format!("linger-deploy-{}-{}", std::process::id(), FOLDERS.fetch_add(1, Relaxed));
@@ -47,7 +47,7 @@ impl Account {
         account
     }
 
-    /// One in which linger was deployed before.
+    /// An account in which linger was deployed before.
     pub(crate) fn deployed(shell: &Path) -> Self {
         let account = Self::new(shell);
         account.has("status", "CREATE_COMPLETE").has("secret", "0123456789abcdef0123456789abcdef");
@@ -61,12 +61,12 @@ impl Account {
         self
     }
 
-    /// Runs a script in another folder than the project's, with answers to what it asks.
+    /// Runs a script in a folder other than the project's, with answers to its questions.
     pub(crate) fn run(&self, script: &str, arguments: &[&str], answers: &str) -> Ended {
         self.run_failing(script, arguments, answers, "")
     }
 
-    /// The same where a command fails.
+    /// The same when a command fails.
     pub(crate) fn run_failing(&self, script: &str, arguments: &[&str], answers: &str, fails: &str) -> Ended {
         let path = format!("{}:{}", self.folder.join("bin").display(), env::var("PATH").unwrap());
         let mut child = Command::new(&self.shell)
@@ -81,7 +81,7 @@ impl Account {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // One that does not read may have ended.
+        // A script that does not read its input may have ended.
         let _ = child.stdin.take().unwrap().write_all(answers.as_bytes());
         let output = child.wait_with_output().unwrap();
         Ended {
@@ -91,7 +91,7 @@ impl Account {
         }
     }
 
-    /// What was called since this was last asked, questions too.
+    /// The calls since the last time, questions too.
     pub(crate) fn all_calls(&self) -> Vec<String> {
         let path = self.folder.join("calls");
         let text = fs::read_to_string(&path).unwrap_or_default();
@@ -99,14 +99,14 @@ impl Account {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// What was called that changes something.
+    /// The calls that change something.
     pub(crate) fn calls(&self) -> Vec<String> {
         let questions = ["describe-stack", "get-account-settings", "get-distribution-config", "s3 cp s3://"];
         let asks = |call: &String| questions.iter().any(|question| call.contains(question));
         self.all_calls().into_iter().filter(|call| !asks(call)).collect()
     }
 
-    /// What the stack was deployed with.
+    /// The parameters of the last deployment.
     pub(crate) fn parameters(&self) -> Vec<String> {
         let calls = self.calls();
         let deploy = calls.iter().find(|call| call.starts_with("sam deploy ")).expect("it deploys");

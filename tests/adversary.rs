@@ -20,8 +20,8 @@ fn texts(poll: &Poll) -> Vec<&str> {
     poll.messages.iter().map(|(_, text)| text.as_str()).collect()
 }
 
-/// Begins while another process's put is on its way, and says what came until that message had; nothing if it was too
-/// late, and the message was acknowledged before anybody had begun.
+/// Begins while another process's put is under way. Returns what came until that message did; nothing if it was too
+/// late, and the message was acknowledged before the beginning.
 async fn begin(pair: &Pair, begin: &str, before: usize, beside: bool) -> Option<Vec<String>> {
     let channel = format!("{}-{}", begin.replace('=', "-"), pair.proxy.count(Kind::PutMessage));
     let (slow, other) = (Noting::new(&pair.cut.base, &channel), Noting::new(&pair.whole.base, &channel));
@@ -98,14 +98,14 @@ async fn a_process_that_is_cut_off_claims_nothing() {
     let id = whole.publish("first", None).await.id.expect("published");
     let holder = cut.clone();
     let held = tokio::spawn(async move { holder.poll(&format!("cursor={id}&wait=25")).await });
-    // It has read, and waits.
+    // It has looked, and is held.
     while pair.cut.metric("linger_followers").await == 0 {
         sleep(Duration::from_millis(5)).await;
     }
     pair.proxy.set_down(true);
     let second = whole.publish("second", None).await.id.expect("published");
-    // Polls that begin now must not be answered empty: not those that find a follower which looked just now, nor later
-    // ones.
+    // Polls that begin now must not be answered empty: neither those that find a follower which looked just now, nor
+    // later ones.
     for wait in [1, 2, 1, 0] {
         let poll = cut.poll(&format!("cursor={id}&wait={wait}")).await;
         assert!(poll.is_none(), "{poll:?}");
@@ -121,7 +121,7 @@ async fn a_repeat_whose_answer_is_known_is_answered() {
     let pair = Pair::start().await;
     let (cut, whole) = (Noting::new(&pair.cut.base, "x"), Noting::new(&pair.whole.base, "x"));
     let first = whole.publish("a", Some("k")).await.id.expect("published");
-    // The filler that finds the message goes through; the one that spares others a wait hangs.
+    // The filler that meets the message goes through. The one that only spares readers a wait hangs.
     pair.proxy.cut(Kind::PutFiller, Cut::Delay(Duration::ZERO));
     for _ in 0..3 {
         pair.proxy.cut(Kind::PutFiller, Cut::Stall);

@@ -1,4 +1,4 @@
-//! Who may know whom.
+//! Which module and crate may use which.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 use crate::server::ROOT;
 use regex::Regex;
 
-/// The modules of the library, each with those that it may name.
+/// The modules of the library, each with those that it may use.
 const ARROWS: [(&str, &[&str]); 16] = [
     ("limits", &[]),
     ("meter", &[]),
@@ -42,7 +42,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What a file says outside its own tests and comments.
+/// The code of a file, without its own tests and comments.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -94,7 +94,7 @@ fn only_the_api_knows_a_status_code() {
     }
 }
 
-/// The crates of a build, with those features of each that are turned on.
+/// The crates of a build, each with its features that are on.
 fn tree(arguments: &[&str]) -> BTreeSet<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let tree = ["tree", "--edges", "normal,build", "--prefix", "none", "--format", "{p} {f}"];

@@ -1,4 +1,4 @@
-//! A service over the memory store, with Tokio's clock paused, that counts how its store is read.
+//! A service over the memory store, with Tokio's clock paused, that counts the reads of its store.
 
 use std::{
     sync::{
@@ -27,16 +27,16 @@ use tokio::{
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const ANY: Wanted = Wanted::Batch(Limit::MAX);
 
-/// A memory store that counts how it is read. When it is told to, it fails, its tails hear nothing, and appends take
-/// a second, or panic.
+/// A memory store that counts its reads. On command it fails, its tails learn of nothing, and appends take a second, or
+/// panic.
 pub(crate) struct Counted {
     memory: Mutex<Arc<Memory>>,
     reads: AtomicUsize,
     pub(crate) tails: AtomicUsize,
     pub(crate) failing: AtomicUsize,
-    /// A channel of which nothing can be read.
+    /// A channel that can't be read.
     pub(crate) unreadable: Mutex<Option<Channel>>,
-    /// What each tail was told of how many channels its holds wait on.
+    /// How many channels its holds wait on, as each tail was told.
     pub(crate) paces: Mutex<Vec<(Channel, usize)>>,
 }
 
@@ -71,7 +71,7 @@ impl Counted {
     }
 }
 
-/// A tail that hears nothing while its store fails, nor anything of a log that comes after its own.
+/// A tail that learns of nothing while its store fails, nor of a log that comes after its own.
 struct CutTail<'a> {
     store: &'a Counted,
     memory: Arc<Memory>,
@@ -141,7 +141,7 @@ impl Bench {
         async move { one(&service, &channel, start, wanted, clock::now() + 25 * SECOND).await }
     }
 
-    /// Puts a message into the log, and lets nobody hear of it before the next await.
+    /// Puts a message into the log, of which nobody learns before the next await.
     pub(crate) async fn append(&self, channel: &str, text: &str) -> Cursor {
         let draft = Draft { nick: None, text: Text::parse(text.to_owned()).unwrap() };
         self.store.memory().append(&Channel::parse(channel).unwrap(), draft, None).await.unwrap().id
@@ -158,7 +158,7 @@ impl Bench {
         one(&self.service, channel, start, wanted, until).await
     }
 
-    /// Starts so many holds and lets them come to rest.
+    /// Starts so many holds, and returns when all wait.
     pub(crate) async fn holds(
         &self,
         count: usize,
@@ -169,7 +169,7 @@ impl Bench {
         holds
     }
 
-    /// The log is lost, as when a table is made anew.
+    /// Loses the log, as when a table is made anew.
     pub(crate) fn lose(&self) {
         let memory = Memory::new(self.clock.clone(), 86_400 * SECOND, Limits::default());
         *self.store.memory.lock().unwrap() = Arc::new(memory);

@@ -19,7 +19,7 @@ impl Host {
         sent.json()["id"].as_str().unwrap_or_else(|| panic!("not sent: {}", sent.text)).to_owned()
     }
 
-    /// A list of own channels, each with a position or without.
+    /// A list of own channels, each with or without a position.
     fn list(&self, places: &[(&str, &str)]) -> String {
         let place = |(name, position): &(&str, &str)| match *position {
             "" => self.own(name),
@@ -32,7 +32,7 @@ impl Host {
         self.ask(Method::GET, &format!("/sub?channels={}&{more}", self.list(places)), &[], b"").await
     }
 
-    /// What an answer says of each own channel: texts, cursor, `missed`.
+    /// The part of each own channel in an answer: texts, cursor, `missed`.
     fn told(&self, answer: &Answer) -> BTreeMap<String, (Vec<String>, String, bool)> {
         let channels = answer.json()["channels"].as_object().unwrap_or_else(|| panic!("{}", answer.text)).clone();
         let own = format!("{}.", self.channel);
@@ -173,7 +173,7 @@ async fn what_is_wrong_with_a_list_is_said(host: &Host) {
 }
 
 async fn a_quiet_channel_does_not_wait_behind_a_busy_one(host: &Host) {
-    // Three of them are more than one answer has room for.
+    // Three of them do not fit into one answer.
     let large = "\u{1}".repeat(32_768);
     for _ in 0..3 {
         host.publish_to("busy", &large).await;

@@ -1,4 +1,4 @@
-//! A client that takes notes: what it asked and what it was answered, for the checker.
+//! A client that records its requests and answers, for the checker.
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use tests::checker::{Poll, Publish};
 
-/// What each channel was told.
+/// The answer for each channel.
 pub(crate) type Told = BTreeMap<String, Poll>;
 
 /// Publishes and polls on one channel of one server.
@@ -18,12 +18,12 @@ pub(crate) struct Noting {
     http: Client,
     base: String,
     channel: String,
-    /// What the times in the notes are counted from.
+    /// The beginning of the recorded times.
     begun: Instant,
 }
 
 impl Noting {
-    /// A client for a channel; its clones share connections and the beginning of time.
+    /// A client for a channel. Clones share connections and the beginning of time.
     #[must_use]
     pub(crate) fn new(base: &str, channel: &str) -> Self {
         Self { http: Client::new(), base: base.to_owned(), channel: channel.to_owned(), begun: clock::now() }
@@ -65,7 +65,7 @@ impl Noting {
         Publish { text: text.to_owned(), key: key.map(str::to_owned), begun, ended, id, kept }
     }
 
-    /// Polls once; nothing if there was no answer. `query` says where to begin, such as `cursor=earliest`.
+    /// Polls once. Returns nothing if there was no answer. `query` says where to begin, such as `cursor=earliest`.
     pub(crate) async fn poll(&self, query: &str) -> Option<Poll> {
         let begun = self.elapsed();
         let url = format!("{}/sub?channel={}&{query}", self.base, self.channel);
@@ -77,13 +77,14 @@ impl Noting {
         Some(noted(&answer, begun..self.elapsed(), !query.contains("wait=0")))
     }
 
-    /// Polls several channels once, each from a position, and says what each was answered. Nothing if there was no answer.
+    /// Polls several channels once, each from a position. Returns the answer for each, or nothing if there was no
+    /// answer.
     pub(crate) async fn poll_several(&self, places: &BTreeMap<String, String>, more: &str) -> Option<Told> {
         let begun = self.elapsed();
         let list: Vec<_> = places.iter().map(|(channel, position)| format!("{channel}:{position}")).collect();
         let query = format!("channels={}&{more}", list.join(","));
         let url = format!("{}/sub", self.base);
-        // Both ways to ask are the same.
+        // `GET` and `POST` are the same.
         let request = if list.len().is_multiple_of(2) {
             self.http.post(url).header("content-type", "application/x-www-form-urlencoded").body(query)
         } else {
@@ -99,7 +100,7 @@ impl Noting {
         Some(told.map(|(name, part)| (name.clone(), noted(part, span.clone(), !more.contains("wait=0")))).collect())
     }
 
-    /// What a bare poll is answered with: a message's id and text.
+    /// The answer to a bare poll: a message's id and text.
     #[cfg(feature = "dynamodb")]
     pub(crate) async fn next_message(&self) -> (Cursor, String) {
         let answer =
@@ -109,7 +110,7 @@ impl Noting {
     }
 }
 
-/// What an answer says, or the part of it that is one channel's.
+/// An answer, or its part for one channel.
 fn noted(answer: &Value, span: Range<Duration>, held: bool) -> Poll {
     let message = |message: &Value| (cursor(&message["id"]), message["message"].as_str().expect("text").to_owned());
     Poll {

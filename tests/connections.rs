@@ -1,4 +1,4 @@
-//! HTTP as others speak it: what is sent to the letter, and what becomes of the connection.
+//! HTTP, byte for byte, and what happens to the connection.
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command, time::Duration};
 
@@ -15,10 +15,10 @@ async fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(server.address()).await.unwrap()
 }
 
-/// Sends something, and reads what comes until the server closes the connection.
+/// Sends something, and reads until the server closes the connection.
 async fn exchange(server: &Server, sent: impl AsRef<[u8]>) -> String {
     let mut stream = connect(server).await;
-    // It may close the connection before all is written.
+    // The server may close the connection before everything is written.
     let _ = stream.write_all(sent.as_ref()).await;
     rest(&mut stream).await
 }
@@ -81,7 +81,7 @@ async fn a_body_too_long_to_be_thrown_away_ends_the_connection_and_says_so() {
         assert_eq!(statuses(&answers).len(), 1, "{line}: {answers}");
         assert!(answers.contains("connection: close\r\n"), "{line}: {answers}");
     }
-    // Who asks before sending is told not to, and is not waited for.
+    // A client with `Expect: 100-continue` is refused at once, and its body is not waited for.
     let asks = format!("POST /nope HTTP/1.1\r\n{FORM}expect: 100-continue\r\ncontent-length: 9\r\n\r\n");
     let answers = exchange(&server, asks).await;
     assert_eq!(statuses(&answers), ["404"]);
@@ -106,7 +106,7 @@ async fn a_request_that_was_read_is_carried_out_though_its_client_sends_no_more(
         stream.shutdown().await.unwrap();
         assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200 "), "{path}");
     }
-    // Half a request is none.
+    // Half a request is not carried out.
     let mut stream = connect(&server).await;
     let half = format!("POST /pub HTTP/1.1\r\n{FORM}content-length: 99\r\n\r\nchannel=half&message=x");
     stream.write_all(half.as_bytes()).await.unwrap();
@@ -260,7 +260,7 @@ async fn an_answer_over_a_kilobyte_is_compressed_where_asked() {
     }
 }
 
-/// A page of one's own, with what must not be served in it and around it.
+/// A page of one's own, with files in it and around it that must not be served.
 fn own_page() -> PathBuf {
     let root = std::env::temp_dir().join(format!("linger-page-{}", std::process::id()));
     let page = root.join("page");

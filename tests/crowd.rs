@@ -1,4 +1,4 @@
-//! Many holds at once, and what is left of them.
+//! Many holds at once, and what remains of them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Opens a connection and asks on it.
+/// Opens a connection and sends a request.
 async fn ask(server: &Server, path_and_query: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     let request = format!("GET {path_and_query} HTTP/1.1\r\nhost: linger\r\n\r\n");
@@ -18,7 +18,7 @@ async fn ask(server: &Server, path_and_query: &str) -> TcpStream {
     stream
 }
 
-/// Waits until this is so, and fails when it takes longer than that.
+/// Waits until this is true, and fails when that takes too long.
 async fn within(limit: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = clock::now();
     while !is_so().await {
@@ -65,7 +65,7 @@ async fn who_leaves_leaves_nothing_and_who_stays_is_told() {
     within(Duration::from_millis(1000), "their followers too", async || server.metric("linger_followers").await == 1)
         .await;
 
-    // Of those on one channel, every fifth leaves.
+    // Every fifth of those on one channel leaves.
     let mut number = 0;
     shared.retain(|_| {
         number += 1;

@@ -1,4 +1,4 @@
-//! The deploy scripts against recorded answers. That shows their logic, and nothing of AWS.
+//! The deploy scripts against recorded answers. This tests their logic, and nothing of AWS.
 
 use std::{fs, path::Path};
 
@@ -40,7 +40,7 @@ fn a_page_that_is_being_loaded_keeps_its_files_and_older_ones_go() {
         let index = account.folder.join("bucket/index.html");
         let first = fs::read_to_string(&index).unwrap();
         let version = first.split("href=\"v").nth(1).unwrap().split('/').next().unwrap().to_owned();
-        // As if another version had been there before.
+        // As if another version had been deployed before.
         fs::write(&index, first.replace(&format!("v{version}/"), "v77/")).unwrap();
         account.calls();
         assert!(account.run("deploy", &["--open"], "").succeeded);
@@ -119,7 +119,7 @@ fn a_second_run_changes_what_is_given_and_nothing_else() {
         let calls = account.calls();
         assert_eq!(calls[0], "sam build --parameter-overrides Architecture=x86_64", "what the stack has is built");
         assert!(calls[1].ends_with(" --parameter-overrides Retention=7d OriginSecretBefore=\"\""), "{}", calls[1]);
-        // An account that was new is told when it may have more.
+        // A formerly new account is told when it may have more.
         account.has("parameters", "PublishConcurrency=0\nSubscribeConcurrency=0\n");
         let ended = account.run("deploy", &[], "");
         assert!(ended.said.contains("PublishConcurrency=50 SubscribeConcurrency=400"), "{}", ended.said);
@@ -159,7 +159,7 @@ fn nobody_opens_an_api_to_all_without_saying_so() {
         let ended = account.run_failing("deploy", &[], "", "parameters");
         assert!(!ended.succeeded && ended.complained.contains("can't tell what AccessKeys is"), "{}", ended.complained);
         assert_eq!(account.calls(), [""; 0]);
-        // Keys that are taken away open it too.
+        // Removing the keys opens it too.
         let account = Account::deployed(&shell);
         account.has("parameters", "AccessKeys={\"keys\":[]}\n");
         let without = ["--parameter-overrides", "AccessKeys=\"\""];
@@ -167,7 +167,7 @@ fn nobody_opens_an_api_to_all_without_saying_so() {
         assert!(account.run("deploy", &[&without[..], &["--open"]].concat(), "").succeeded);
         let ended = account.run("deploy", &["--open"], "");
         assert!(!ended.succeeded && ended.complained.contains("there are keys"), "{}", ended.complained);
-        // A stack stays as it is.
+        // A stack keeps its access.
         let ended = Account::deployed(&shell).run("deploy", &[], "");
         assert!(ended.succeeded && ended.said.contains("Everybody may publish and subscribe, as before"));
     }
@@ -178,7 +178,7 @@ fn public_keys_are_given_and_private_ones_refused() {
     for shell in shells() {
         let account = Account::new(&shell);
         let file = account.folder.join("keys.json");
-        // By its name in the folder in which one is, and not in that of the script.
+        // The file is named relative to the current folder, not to the script's.
         let give = |keys: &str| {
             fs::write(&file, keys).unwrap();
             account.run("deploy", &["--access-keys", "keys.json"], "")
@@ -189,7 +189,7 @@ fn public_keys_are_given_and_private_ones_refused() {
         ));
         assert!(ended.succeeded, "{}", ended.complained);
         let calls = account.calls();
-        // As SAM reads it: between quotes, with those inside escaped.
+        // As SAM reads it: in quotes, with inner quotes escaped.
         let keys = format!(r#"{{"keys":[{{"crv":"Ed25519","kid":"a b","kty":"OKP","x":"{x}"}}]}}"#);
         let given = format!("AccessKeys=\"{}\" ", keys.replace('"', "\\\""));
         assert!(calls[1].contains(&given), "{}", calls[1]);
@@ -213,7 +213,7 @@ fn public_keys_are_given_and_private_ones_refused() {
             assert!(!ended.succeeded && !ended.complained.contains(secret), "{wrong}");
             assert_eq!(account.calls(), [""; 0], "{wrong}");
         }
-        // A stack that has keys is tried with them in mind.
+        // A stack with keys is tried with `--guarded`.
         let account = Account::deployed(&shell);
         account.has("parameters", "AccessSecret=arn:aws:secretsmanager:eu-west-1:000000000000:secret:keys\n");
         assert!(account.run("deploy", &[], "").succeeded);
@@ -355,7 +355,7 @@ fn undeploy_removes_what_was_agreed_to_and_no_more() {
         assert_eq!(account.calls(), removed);
         assert!(account.run("undeploy", &[], "linger\nthe-table\n").succeeded);
         assert_eq!(account.calls().last().unwrap(), "aws dynamodb delete-table --table-name the-table");
-        // The bucket of one that is half removed.
+        // The bucket of a stack that is half removed.
         assert!(account.run_failing("undeploy", &[], "linger\nno\n", "aws s3").succeeded);
     }
 }
@@ -374,10 +374,10 @@ fn undeploy_copes_with_a_stack_that_has_nothing_and_with_none() {
 
 #[test]
 fn the_scripts_use_nothing_that_bash_3_2_lacks() {
-    // What came with bash 4 and later; a file that has it as a word of a comment says it otherwise.
+    // What bash 3.2 lacks. A file that has one of these in a comment must use another word.
     let newer = r"readarray|mapfile|declare -[gAn]|local -n|coproc|wait -n|\|&|&>>|\$\{\w+(,,|\^\^|@[QUuLEPAa])|\$EPOCH|\[\[ -v |;&|\[-1\]";
     let newer = regex::Regex::new(newer).unwrap();
-    // `set -u` takes an empty array for none there.
+    // There, `set -u` takes an empty array for an unset variable.
     let bare = regex::Regex::new(r#"(^|[^+])"\$\{\w+\[@\]\}""#).unwrap();
     for file in ["deploy", "undeploy", "functions/stack.sh"] {
         let text = fs::read_to_string(ROOT.join(file)).unwrap();

@@ -1,7 +1,7 @@
-//! What the docs show is what happens: each `console` block is run, and its output compared.
+//! What the docs show is what happens: each `console` block is run, and its output is compared.
 //!
-//! A line that begins with `$ ` is a command, the lines up to the next one its output. A command that does not end soon
-//! waits for one of those that follow. Ids, times and what else is new each time stand for any such.
+//! A line that begins with `$ ` is a command, and the lines up to the next one are its output. A command that does not
+//! end soon waits for one that comes after it. Ids, times and other values that are new each time match any such value.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,13 +36,13 @@ fn shown_in(document: &str) -> Vec<Shown> {
     shown
 }
 
-/// A text in which what is new each time is replaced by its kind.
+/// A text in which values that are new each time are replaced by their kind.
 fn timeless(text: &str) -> String {
     let mut text = text.replace("\r\n", "").replace('\n', "");
     for (pattern, kind) in [
         (r"[1-9]\d{12}-(\d)", "EPOCH-$1"),
         (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
-        (r"x-request-id: \d+", "x-request-id: ID"),
+        (r"x-request-id: \d+", "REQUEST"),
         (r"\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT", "DATE"),
     ] {
         text = Regex::new(pattern).unwrap().replace_all(&text, kind).into_owned();
@@ -65,7 +65,7 @@ async fn check(document: &str, shown: &Shown, child: Child) -> String {
 
 async fn run(document: &str, address: &str, commands: impl Fn(&str) -> bool) {
     let epoch = Regex::new(r"[1-9]\d{12}-").unwrap();
-    // What stands in this run where the document has an epoch.
+    // The epochs of this run, by those in the document.
     let mut epochs = BTreeMap::new();
     let mut waiting = Vec::new();
     let all = shown_in(document);
@@ -134,7 +134,7 @@ async fn both_functions_answer_what_the_api_document_shows() {
         environment: &[],
     })
     .await;
-    // Not all headers are the same ones.
+    // Functions have other headers.
     let whole_answers = |command: &str| !command.contains("curl -i") && !command.contains("curl -si");
     run("docs/API.md", functions.base.trim_start_matches("http://"), whole_answers).await;
 }
@@ -208,7 +208,7 @@ fn links_lead_somewhere() {
     }
 }
 
-/// A table of a document: what stands in its first and second columns, for each row that has a number there.
+/// A table of a document: the first and second columns of each row that has a number in the second.
 fn table(document: &str, heading: &str) -> BTreeMap<String, f64> {
     let rows = document.split(heading).nth(1).unwrap_or_else(|| panic!("no {heading}")).lines().skip(2);
     let rows = rows.take_while(|line| line.starts_with('|')).filter_map(|line| {
@@ -231,14 +231,14 @@ fn dollars(amount: f64) -> String {
 #[test]
 fn the_costs_are_the_sum_of_their_inputs_wherever_they_are_told() {
     let read = |file: &str| fs::read_to_string(ROOT.join(file)).unwrap();
-    let (readme, operations) = (read("README.md"), read("docs/OPERATIONS.md"));
-    let prices = table(&operations, "| price | dollars |");
-    let inputs = table(&operations, "| input | |");
+    let (readme, costs) = (read("README.md"), read("docs/COST.md"));
+    let prices = table(&costs, "| price | dollars |");
+    let inputs = table(&costs, "| input | |");
     let (price, input) = (|name: &str| prices[name], |name: &str| inputs[name]);
     let second = 0.125 * price("a gigabyte-second of Lambda on arm64");
     let requests = ["the API", "Lambda", "CloudFront"].map(|of| price(&format!("a million requests of {of}")));
     let said = input("bytes of logs for a request") * price("a gigabyte of logs")
-        + input("bytes of a small answer") * price("a gigabyte sent out");
+        + input("bytes of a small answer") * price("a gigabyte sent out by CloudFront");
     let request = requests.iter().sum::<f64>() / 1e6 + said / 1e9;
     let read_unit = price("a million read units") / 1e6;
 
@@ -247,13 +247,27 @@ fn the_costs_are_the_sum_of_their_inputs_wherever_they_are_told() {
     let hidden = 60.0 * (request + 0.02 * second + 0.5 * read_unit);
     let million = |writes: &str| 1e6 * (request + 0.02 * second) + input(writes) * price("a million write units");
     let (plain, keyed) = (million("write units of a publish of up to 1 KiB"), million("the same with a key"));
-    for (document, amounts) in [
-        (&readme, &[idle, idle + 7.0 * hidden, plain, keyed, idle * 720.0 * 100.0][..]),
-        (&operations, &[idle, idle + 7.0 * hidden, plain, keyed, idle * 720.0 * 100.0, busy]),
-    ] {
+    let (day, month) = (idle + 7.0 * hidden, idle * 720.0 * 100.0);
+    let days = [50.0, 200.0, 1000.0].map(|people| people * 22.0 * day);
+    for (document, amounts) in
+        [(&readme, &[idle, month][..]), (&costs, &[&[idle, day, plain, keyed, month, busy][..], &days].concat())]
+    {
         for amount in amounts {
             assert!(document.contains(&dollars(*amount)), "{} is nowhere", dollars(*amount));
         }
+    }
+
+    let machine = 720.0 * (price("an hour of a t4g.small") + price("an hour of a public IPv4 address"));
+    let sent = 3600.0 * input("bytes of a small answer") / 1e9 * price("a gigabyte sent out by a machine");
+    let sizes = costs.split("| listeners | hours a month |").nth(1).unwrap().lines().skip(2);
+    let sizes: Vec<_> = sizes.take_while(|row| row.starts_with('|')).collect();
+    assert!(sizes.len() >= 6, "{sizes:?}");
+    for row in sizes {
+        let row = row.replace([' ', ','], "");
+        let columns: Vec<_> = row.trim_matches('|').split('|').collect();
+        let hours = columns[0].parse::<f64>().unwrap() * columns[1].parse::<f64>().unwrap();
+        let right = [machine, machine + hours * sent, hours * idle, hours * busy].map(dollars);
+        assert_eq!(columns[2..], right, "{row}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Errors say what to do: what people try first is answered with what would have worked.
+//! Errors say what to do: common first attempts are answered with a line that works.
 
 use reqwest::{Client, Method, header::CONTENT_TYPE};
 

@@ -1,22 +1,25 @@
-//! The examples do what their first lines say: they print what is said, and go on where they were.
+//! The examples do what their first lines say: they print what is published, and go on where they were.
 
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
-use crate::server::{ROOT, Server};
+use crate::{
+    access::Keys,
+    server::{ROOT, Server},
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
     time::timeout,
 };
 
-/// Each example's file, what runs it, what that needs, and how to get it.
+/// Each example's file, its interpreter, a check of what it needs, and how to get that.
 const EXAMPLES: [(&str, &str, &[&str], &str); 3] = [
     ("follow.py", "python3", &["-c", "import requests"], "pip install requests"),
     ("follow.mjs", "node", &["--version"], "apt-get install nodejs"),
     ("follow.sh", "sh", &["-c", "jq --version && curl --version"], "apt-get install jq curl"),
 ];
 
-/// An example that runs, ended when it is dropped.
+/// A running example, which ends when this is dropped.
 struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -24,11 +27,13 @@ struct Running {
 }
 
 impl Running {
-    /// Starts it for the `run`th time. What an earlier run started may still end, and say so.
-    fn start((file, program): (&str, &str), folder: &Path, base: &str, run: u32) -> Self {
+    /// Starts it for the `run`th time. Each run has a file of its own for its errors, because what an earlier run
+    /// started may still write.
+    fn start((file, program): (&str, &str), folder: &Path, (base, token): (&str, &str), run: u32) -> Self {
         let said = folder.join(format!("stderr-{run}"));
         let mut command = Command::new(program);
-        command.arg(ROOT.join("examples").join(file)).args([base, file]).current_dir(folder).kill_on_drop(true);
+        command.arg(ROOT.join("examples").join(file)).args([base, file]).env("LINGER_TOKEN", token);
+        command.current_dir(folder).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&said).unwrap());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -56,14 +61,14 @@ async fn works(server: &Server, (file, program, needs, how): (&str, &str, &[&str
     assert!(there.is_ok_and(|status| status.success()), "{file} needs {program} {needs:?}: {how}");
     let folder = std::env::temp_dir().join(format!("linger-{file}-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
-    let start = |run| Running::start((file, program), &folder, &server.base, run);
+    let start = |run| Running::start((file, program), &folder, (&server.base, ""), run);
 
     publish(server, file, "ann", "a \\n \"b\" \u{e4}").await;
     let mut running = start(1);
     assert_eq!(running.line().await, "ann: a \\n \"b\" \u{e4}", "{file}");
     publish(server, file, "", "second").await;
     assert_eq!(running.line().await, "anonymous: second", "{file} waits");
-    // What was printed is noted soon after.
+    // The cursor is saved soon after the message is printed.
     let noted = async {
         let cursor = || fs::read_to_string(folder.join(format!("{file}.cursor"))).unwrap_or_default();
         while !cursor().trim().ends_with("-2") {
@@ -79,14 +84,14 @@ async fn works(server: &Server, (file, program, needs, how): (&str, &str, &[&str
     assert_eq!(running.said(), "");
     drop(running);
 
-    // A cursor of a log that is gone.
-    fs::write(folder.join(format!("{file}.cursor")), "1-1").unwrap();
+    // A cursor of a log that is gone, with the newline that another of these programs writes.
+    fs::write(folder.join(format!("{file}.cursor")), "1-1\n").unwrap();
     let mut running = start(3);
     assert!(running.line().await.starts_with("ann: "));
     assert_eq!(running.said().trim(), "some messages are gone", "{file}");
     drop(running);
 
-    // An error is no batch: it is told, and nothing ends.
+    // An error is not taken for a batch: it is printed, and nothing ends.
     fs::write(folder.join(format!("{file}.cursor")), "nonsense").unwrap();
     let mut running = start(4);
     let told = async {
@@ -97,6 +102,25 @@ async fn works(server: &Server, (file, program, needs, how): (&str, &str, &[&str
     timeout(Duration::from_secs(10), told).await.expect("the error is told");
     assert!(running.child.try_wait().unwrap().is_none(), "{file} ended");
     fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_example_sends_its_token() {
+    let keys = Keys::new("es256").await;
+    let server = Server::start(&["--access-keys", &keys.file("linger-keys.json")]).await;
+    let token = keys.token(&["--publish", "*", "--subscribe", "*"]).await;
+    for (file, program, ..) in EXAMPLES {
+        let request = reqwest::Client::new().post(server.url("/pub")).bearer_auth(&token);
+        let form = request.header("content-type", "application/x-www-form-urlencoded");
+        let sent = form.body(format!("channel={file}&nick=ann&message=hi")).send().await.unwrap();
+        assert!(sent.status().is_success(), "{}", sent.status());
+        let folder = std::env::temp_dir().join(format!("linger-token-{file}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let mut running = Running::start((file, program), &folder, (&server.base, &token), 1);
+        assert_eq!(running.line().await, "ann: hi", "{file}");
+        drop(running);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,7 +76,7 @@ async fn a_process_holds_a_hundred_with_one_follower_and_a_panic_takes_no_other_
     assert!(said(functions.subscribe.invoke(get("channel=x&wait=0")).await).0 == 200, "and it goes on");
 }
 
-/// As `cargo lambda watch` starts them, which starts none a second time.
+/// As `cargo lambda watch` starts them. It starts none a second time.
 #[tokio::test(flavor = "multi_thread")]
 async fn functions_that_are_there_before_their_table_say_so_and_serve_once_it_is() {
     let folder = env::temp_dir().join(format!("linger-late-{}", std::process::id()));
@@ -164,7 +164,7 @@ async fn a_hold_ends_before_the_invocations_deadline() {
     assert!((Duration::from_millis(1500)..Duration::from_millis(2400)).contains(&took), "{took:?}");
 }
 
-/// Freezes a subscriber for a while, within a hold or between two; its connections break meanwhile.
+/// Freezes a subscriber for a while, within a hold or between two. Its connections break meanwhile.
 async fn thaws(frozen: Duration, within: bool) {
     let proxy = Proxy::start(&local::ENDPOINT).await;
     let functions = Functions::start(&Settings {
@@ -201,7 +201,7 @@ async fn thaws(frozen: Duration, within: bool) {
         Some(held) => held.await.unwrap(),
         None => said(subscribe.invoke(get(&query)).await),
     };
-    // Its first look may meet the broken connection: it is told so, and asks again.
+    // Its first look may use the broken connection. Then it is told, and asks again.
     for _ in 0..5 {
         if answer.0 == 200 && answer.1["messages"].as_array().is_some_and(|messages| !messages.is_empty()) {
             break;
@@ -331,7 +331,8 @@ async fn both_functions_pass_what_a_deployment_must_and_answer_cloudfront_alone(
     let report = smoke::run(&functions.base, &["--direct", &functions.direct]).await.expect("all is well");
     assert_eq!(report.lines().filter(|line| line.starts_with("ok ")).count(), 9, "{report}");
 
-    // Whoever guesses is refused before anything else is looked at: also the method, and an event that can't be read.
+    // A wrong secret is refused before anything else is checked: also before the method, and with an event that can't
+    // be read.
     let mut guess = get("channel=é");
     guess["headers"]["linger-origin"] = json!("0123456789abcdef0123456789abcdee");
     let mut put = post("message=x");
@@ -340,7 +341,7 @@ async fn both_functions_pass_what_a_deployment_must_and_answer_cloudfront_alone(
     for (status, problem) in answers.map(said) {
         assert_eq!((status, &problem["code"]), (421, &json!("wrong_host")), "{problem}");
     }
-    // One that is empty is none.
+    // An empty secret is none.
     let mut empty = get("wait=0");
     empty["headers"]["linger-origin"] = json!("");
     assert_eq!(said(functions.subscribe.invoke(empty).await).0, 421);

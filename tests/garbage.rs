@@ -1,4 +1,4 @@
-//! Whatever bytes come, the server lives on, never answers 500, and changes its log only with a 200.
+//! Whatever bytes come, the server goes on, never answers 500, and changes its log only with a 200.
 
 use std::{
     cell::RefCell,
@@ -14,11 +14,11 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-/// Sends bytes and reads what comes until the connection closes.
+/// Sends bytes, and reads until the connection closes.
 fn exchange(address: &str, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).expect("it accepts");
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    // It may close the connection before all is written.
+    // The server may close the connection before everything is written.
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -32,7 +32,7 @@ fn newest(address: &str) -> String {
     cursor.split_once('"').unwrap().0.to_owned()
 }
 
-/// Mostly something that a parser gets far with.
+/// Mostly bytes that a parser accepts at first.
 fn piece(likely: &'static str) -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         3 => proptest::string::bytes_regex(likely).unwrap(),

@@ -77,7 +77,7 @@ async fn a_herd_that_polls_again_reads_nothing() {
     let herd = bench.holds(1000, Start::After(cursor)).await;
     assert_eq!((bench.reads(), bench.stats().followers), (0, 1));
 
-    // Who comes late for the last batch reads nothing either; who is further behind does.
+    // A hold that comes late for the last batch reads nothing either. One that is further behind reads.
     bench.publish("two").await;
     for held in herd {
         assert_eq!(texts(&held.await.unwrap().unwrap()), ["two"]);
@@ -101,7 +101,7 @@ async fn a_follower_ends_a_second_after_its_last_hold() {
     assert_eq!((bench.stats().holds, bench.stats().followers), (0, 1));
     sleep(SECOND * 9 / 10).await;
     assert_eq!(bench.stats().followers, 1);
-    // Somebody looks in shortly before the end: another second.
+    // A hold comes shortly before the end: another second.
     let visit = bench.holds(1, Start::Latest).await;
     visit[0].abort();
     sleep(SECOND * 9 / 10).await;
@@ -118,7 +118,7 @@ async fn nobody_trusts_a_follower_that_was_frozen() {
     bench.reads();
     let _awake = bench.holds(1, Start::After(id)).await;
     assert_eq!(bench.reads(), 0);
-    // The wall clock went on; the monotonic one, and every timer, did not.
+    // The wall clock went on. The monotonic one, and every timer, did not.
     bench.clock.advance(10 * SECOND);
     let _thawed = bench.holds(1, Start::After(id)).await;
     assert_eq!(bench.reads(), 1);
@@ -127,7 +127,7 @@ async fn nobody_trusts_a_follower_that_was_frozen() {
     assert_eq!(bench.reads(), 0, "it is awake again");
 }
 
-/// The waker of a future that is polled by hand.
+/// The waker of a future that the test polls itself.
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -255,12 +255,13 @@ async fn a_hold_that_nobody_looked_for_is_not_answered_empty() {
     let bench = bench();
     let id = bench.publish("one").await;
     let _held = bench.holds(1, Start::After(id)).await;
-    // This process is cut off; a neighbour publishes; then somebody polls here, with a follower that looked just now.
+    // This process is cut off, and another one publishes. Then a poll comes here, and finds a follower that looked just
+    // now.
     bench.store.failing.store(1, Relaxed);
     bench.publish("two").await;
     let refused = bench.hold(Start::After(id), ANY).await;
     assert_eq!(refused.unwrap_err(), Refusal::Store(StoreError::NoAnswer));
-    // Whoever comes now, long after the last look that succeeded, is told at once.
+    // A poll that comes now, long after the last successful look, is refused at once.
     let begun = clock::now();
     let refused = bench.hold(Start::After(id), ANY).await;
     assert_eq!(refused.unwrap_err(), Refusal::Store(StoreError::NoAnswer));

@@ -1,4 +1,4 @@
-//! A server under test, whichever host it is.
+//! A server under test, on whichever host.
 
 #[cfg(feature = "dynamodb")]
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) const JSON: &str = "application/json";
 
 /// A server under test, with a channel that no other test uses.
 pub(crate) struct Host {
-    /// Whatever must not be dropped before it.
+    /// What must be kept until it is dropped.
     _server: Box<dyn Any>,
     pub(crate) base: String,
     pub(crate) channel: String,
@@ -55,14 +55,14 @@ impl Host {
         Self::functions_in(&[]).await
     }
 
-    /// Both functions with something in their environment.
+    /// Both functions with these environment variables.
     #[cfg(feature = "dynamodb")]
     pub(crate) async fn functions_in(environment: &[(&str, &str)]) -> Self {
         let functions = crate::runtime::Functions::start(&crate::runtime::Settings {
             endpoint: &tests::local::ENDPOINT,
             table: &crate::table::new_table().await,
             concurrency: 10,
-            // So that a hold ends after 2 s, as it does on the other hosts here.
+            // So that a hold ends after 2 s, as on the other hosts here.
             deadline: Duration::from_millis(2500),
             environment,
         })
@@ -98,7 +98,7 @@ impl Host {
         self.ask(Method::POST, "/pub", &[("content-type", JSON)], body.to_string().as_bytes()).await
     }
 
-    /// Publishes a text, and says where it stands.
+    /// Publishes a text, and returns its id.
     pub(crate) async fn say(&self, text: &str) -> String {
         let sent = self.publish(json!({"message": text})).await;
         assert_eq!(sent.status, 200, "{}", sent.text);
@@ -134,7 +134,7 @@ impl Answer {
     }
 }
 
-/// The same text, with each id and time replaced by what it is.
+/// The same text, with each id and time replaced by its kind.
 pub(crate) fn literal(text: &str) -> String {
     let ids = regex::Regex::new(r"[1-9]\d{12}-(\d+)").unwrap();
     let times = regex::Regex::new(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z").unwrap();
@@ -166,7 +166,7 @@ pub(crate) fn check_headers(answer: &Answer) {
     assert!(answer.header("x-request-id").is_some_and(|id| id.len() > 8));
 }
 
-/// Runs each of these on the hosts that there are.
+/// Runs each of these on all hosts.
 macro_rules! on_every_host {
     ($($test:ident)*) => {
         mod server {

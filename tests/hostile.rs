@@ -1,6 +1,6 @@
-//! Hostile requests: what has been a fault once, and what is near it.
+//! Hostile requests: those that once caused a fault, and variations of them.
 //!
-//! `HOSTILE_REQUESTS` says how many; a number that is printed begins the same sequence again as `HOSTILE_SEED`.
+//! `HOSTILE_REQUESTS` sets how many. The test prints its seed; `HOSTILE_SEED` repeats that sequence.
 
 use std::{collections::BTreeMap, env, fs, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Requests that are sent on one connection before it is read to its end.
+/// Requests on one connection before it is read to its end.
 const PIPELINED: usize = 20;
 
 /// Connections at once.
@@ -25,14 +25,14 @@ pub(crate) fn setting(name: &str, otherwise: u64) -> u64 {
     env::var(name).map_or(otherwise, |value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// What corpus.txt has, as bytes.
+/// The lines of corpus.txt, as bytes.
 pub(crate) fn corpus() -> Vec<Vec<u8>> {
     let text = fs::read_to_string(ROOT.join("tests/corpus.txt")).unwrap();
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(|line| bytes(line.split_once(' ').unwrap().1)).collect()
 }
 
-/// The bytes that a line stands for.
+/// The bytes that a line describes.
 fn bytes(line: &str) -> Vec<u8> {
     let repeated = regex::Regex::new(r"\{(.[^{}]*?)\*(\d+)\}").unwrap();
     let line = repeated.replace_all(line, |found: &regex::Captures<'_>| found[1].repeat(found[2].parse().unwrap()));
@@ -46,7 +46,7 @@ fn bytes(line: &str) -> Vec<u8> {
     bytes.into_owned()
 }
 
-/// One of the corpus, as it is or changed in a few places.
+/// A request of the corpus, as it is or changed in a few places.
 pub(crate) fn changed(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let pick = |random: &mut Random| corpus[random.below(corpus.len() as u64) as usize].clone();
     let mut request = pick(random);
@@ -76,8 +76,8 @@ pub(crate) fn changed(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     request
 }
 
-/// Sends some on one connection, says that no more comes, and counts the answers by their status. A connection that ends
-/// without one counts as 0.
+/// Sends some on one connection, closes its sending half, and counts the answers by their status. A connection that
+/// ends without one counts as 0.
 pub(crate) async fn attack(address: &str, requests: &[Vec<u8>]) -> BTreeMap<u16, u64> {
     let mut statuses = BTreeMap::new();
     let mut answers = Vec::new();
@@ -86,7 +86,7 @@ pub(crate) async fn attack(address: &str, requests: &[Vec<u8>]) -> BTreeMap<u16,
         let (mut read, mut write) = stream.split();
         let sending = async {
             for request in requests {
-                // It may close the connection before all is written.
+                // The server may close the connection before everything is written.
                 if write.write_all(request).await.is_err() {
                     break;
                 }

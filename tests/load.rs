@@ -1,4 +1,4 @@
-//! The load tool: it measures a server that keeps its promises, and finds out one that does not.
+//! The load tool: it measures a server that keeps its promises, and detects one that does not.
 
 use std::{
     convert::Infallible,
@@ -23,19 +23,19 @@ async fn load(command: &str, base: &str, arguments: &str) -> Output {
     Command::new(&*LOAD).args([command, base]).args(arguments).kill_on_drop(true).output().await.unwrap()
 }
 
-/// What was measured, a JSON object on each line.
+/// The results, a JSON object on each line.
 fn results(output: &Output) -> Vec<Value> {
     let text = std::str::from_utf8(&output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// What was measured of a server that lost nothing.
+/// The results for a server that lost nothing.
 fn clean(output: &Output) -> Vec<Value> {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     results(output)
 }
 
-/// A number that is more than nothing.
+/// A number above zero.
 fn positive(line: &Value, name: &str) -> f64 {
     let number = line[name].as_f64().unwrap_or_else(|| panic!("{name} in {line}"));
     assert!(number > 0.0, "{name} in {line}");
@@ -48,7 +48,7 @@ async fn each_measurement_ends_and_finds_nothing_lost() {
     let pid = format!("--pid {}", server.pid());
     // Before all others, so that the server closes none of their connections meanwhile.
     let idle = clean(&load("idle", &server.base, &format!("--held 50 --seconds 0.2 {pid}")).await);
-    // A connection is one descriptor. There is a publisher as well.
+    // A connection is one descriptor. There is a publisher too.
     assert!((0.9..1.2).contains(&positive(&idle[0], "descriptors")), "{idle:?}");
     let fan_out = clean(&load("fan-out", &server.base, &format!("--held 50 --rounds 3 --pause-ms 20 {pid}")).await);
     assert_eq!(fan_out.len(), 4);
@@ -92,7 +92,7 @@ async fn what_is_no_server_is_not_measured() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{output:?}");
 }
 
-/// What a server does wrong with its third message.
+/// A server's fault with its third message.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Lost,
@@ -100,11 +100,11 @@ enum Fault {
     Disordered,
 }
 
-/// A server that speaks as linger does, for one channel, and has a fault.
+/// A server that answers as linger does, for one channel, with a fault.
 #[derive(Default)]
 struct Faulty {
     messages: Mutex<Vec<String>>,
-    /// How many there are.
+    /// The number of messages.
     news: watch::Sender<usize>,
 }
 
@@ -149,7 +149,7 @@ impl Faulty {
         match (fault, text.split('-').nth(1).unwrap()) {
             (Fault::Lost, "2") => {}
             (Fault::Repeated, "2") => messages.extend([text.clone(), text]),
-            // The third is put before the second.
+            // The third comes before the second.
             (Fault::Disordered, "1") => {}
             (Fault::Disordered, "2") => messages.extend([text.clone(), text.replacen("0-2-", "0-1-", 1)]),
             _ => messages.push(text),
@@ -169,6 +169,6 @@ async fn a_server_that_loses_repeats_or_disorders_a_message_is_found_out() {
     };
     let (lost, repeated, disordered) =
         tokio::join!(found(Fault::Lost), found(Fault::Repeated), found(Fault::Disordered));
-    // Each of three subscribers.
+    // For each of three subscribers.
     assert_eq!((lost, repeated, disordered), ([3, 0, 0], [0, 3, 0], [0, 0, 3]));
 }

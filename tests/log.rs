@@ -10,7 +10,7 @@ use tokio::{task::JoinSet, time::timeout};
 const PUBLISHERS: usize = 8;
 const MESSAGES: usize = 20_000;
 
-/// Publishes its share one after the other; every tenth message twice, with a key.
+/// Publishes its share, one message after the other; every tenth twice, with a key.
 async fn publisher(client: Noting, number: usize) -> History {
     let mut history = History::default();
     for message in 0..MESSAGES / PUBLISHERS {
@@ -23,7 +23,7 @@ async fn publisher(client: Noting, number: usize) -> History {
     history
 }
 
-/// Polls until it has the last message, breaking every few polls off after a random while.
+/// Polls until it has the last message, and breaks off every few polls after a random time.
 async fn subscriber(client: Noting, start: Begin, mut random: u64) -> History {
     let mut chain = Chain { start, polls: vec![] };
     let mut query = match start {
@@ -33,7 +33,7 @@ async fn subscriber(client: Noting, start: Begin, mut random: u64) -> History {
         Begin::Earliest => "cursor=earliest".to_owned(),
     };
     loop {
-        // Xorshift: any sequence does, as long as it is another one for each subscriber.
+        // Xorshift. Any sequence will do, if each subscriber has another one.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;

@@ -1,4 +1,4 @@
-//! A table that is away for a while: stopped, or ended and started again with what it had written.
+//! A table that can't be reached for a while: stopped, or ended and started again with its data.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{client::Noting, server::Server, table::new_table_at};
 
-/// What has been answered so far.
+/// The answers so far.
 #[derive(Default)]
 pub(crate) struct Answered {
     acknowledged: AtomicU32,
@@ -52,7 +52,7 @@ pub(crate) async fn publish_through_outages(
         let publish = client.publish(&text, Some(&text)).await;
         let took = publish.ended - publish.begun;
         assert!(took < Duration::from_secs(6), "{took:?}: an answer is there after 3 s, on a machine with time for it");
-        // What was refused may be there: it is asked again with its key until it is.
+        // A refused message may have been published: the publish is repeated with its key until it is.
         if publish.id.is_some() {
             message += 1;
             answered.acknowledged.fetch_add(1, Relaxed);
@@ -72,7 +72,7 @@ async fn an_outage_loses_nothing_that_was_acknowledged() {
     let database = DynamoDbLocal::start(Some(&folder), 0);
     let endpoint = database.endpoint.clone();
     let port = endpoint.rsplit(':').next().unwrap().parse().unwrap();
-    // Holds run out while the table is away.
+    // Holds end while the table can't be reached.
     let server = Server::over_table(&endpoint, &new_table_at(&endpoint).await, &["--wait-max", "5s"]).await;
     let client = Noting::new(&server.base, "x");
     let (answered, done) = (Arc::new(Answered::default()), Arc::new(AtomicBool::new(false)));

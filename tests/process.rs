@@ -16,7 +16,7 @@ async fn send(server: &Server, text: &str) -> TcpStream {
     stream
 }
 
-/// What comes until the server closes the connection.
+/// Everything until the server closes the connection.
 async fn rest(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
     let read = timeout(Duration::from_secs(3), stream.read_to_end(&mut bytes)).await;
@@ -44,7 +44,7 @@ async fn stops(signal: &str) {
     assert!(bare.contains("HTTP/1.1 409 ") && bare.contains("nothing_published"), "{bare}");
     assert!(rest(silent).await.is_empty());
     assert!(rest(idle).await.ends_with(r#"{"status":"ok"}"#));
-    // While one request is still under way, another one comes.
+    // A request comes while another one is under way.
     let late = rest(send(&server, "GET /sub HTTP/1.1\r\nhost: linger\r\n\r\n").await).await;
     assert!(late.contains("HTTP/1.1 503 ") && late.contains("\"stopping\",\"retry_after\":1"), "{late}");
     slow.write_all(b"=x").await.unwrap();
@@ -72,7 +72,7 @@ async fn it_stops_in_time_though_a_client_never_finishes() {
     assert!(clock::now() - begun < Duration::from_secs(2));
 }
 
-/// What it says when it doesn't start, and its exit code.
+/// Its error when it does not start, and its exit code.
 async fn refuses(arguments: &[&str], environment: &[(&str, &str)]) -> (String, i32) {
     let process = command().args(arguments).envs(environment.iter().copied()).stdout(Stdio::piped()).output();
     let output = timeout(Duration::from_secs(5), process).await.expect("it does not start").unwrap();
@@ -118,7 +118,7 @@ async fn a_health_check_succeeds_only_while_the_server_answers() {
     server.ended().await;
     let (healthy, said) = check().await;
     assert!(!healthy && said.starts_with("linger: not healthy: "), "{said}");
-    // Something else listens there.
+    // Another program listens there.
     let other = std::net::TcpListener::bind(("0.0.0.0", port.parse::<u16>().unwrap())).unwrap();
     let answer = std::thread::spawn(move || {
         let (mut stream, _) = other.accept().unwrap();

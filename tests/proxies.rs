@@ -16,7 +16,7 @@ use tokio::{
 
 const NAME: &str = "chat.example.com";
 
-/// nginx with the configuration of the project, ended when it is dropped.
+/// nginx with the project's configuration, which ends when this is dropped.
 struct Nginx {
     _child: Child,
     port: u16,
@@ -30,6 +30,11 @@ impl Nginx {
         certificate(&folder);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut settings = fs::read_to_string(ROOT.join("packaging/nginx.conf")).unwrap();
+        // What the document shows for a path of another site is in the same server.
+        let document = fs::read_to_string(ROOT.join("docs/DEPLOY.md")).unwrap();
+        let below = document.split("```nginx\n").nth(1).unwrap().split("```").next().unwrap();
+        let (before, last) = settings.rsplit_once('}').unwrap();
+        settings = format!("{before}{below}}}{last}");
         for (written, here) in [
             ("127.0.0.1:3000", server.address()),
             ("listen 443 ", &format!("listen 127.0.0.1:{port} ")),
@@ -139,6 +144,17 @@ async fn behind_nginx_polls_are_held_and_each_client_has_its_own_address() {
         assert_eq!(publish("127.0.0.3", &format!("10.0.0.{number}")).await, status, "{number}");
     }
     assert_eq!(publish("127.0.0.4", "127.0.0.3").await, "200", "another client has its own limit");
+
+    // The same below a path, of which linger knows nothing.
+    assert!(nginx.ask(&[], "/live/").await.contains("<title>"));
+    assert!(nginx.ask(&[], "/live/config.js").await.contains("base = '/live'"));
+    assert!(nginx.ask(&[], "/live/metrics").await.contains("404"));
+    let held = nginx.curl(&["-L", "-H", "sec-fetch-mode: cors"], "/live/sub?channel=below").spawn().unwrap();
+    until("the poll is redirected and held", async || server.metric("linger_holds").await == 1).await;
+    let sent = nginx.ask(&["--interface", "127.0.0.5", "-d", "channel=below&message=hi"], "/live/pub").await;
+    assert!(sent.contains("\"sent\""), "{sent}");
+    let answer = timeout(Duration::from_secs(10), held.wait_with_output()).await.expect("it is answered").unwrap();
+    assert!(String::from_utf8(answer.stdout).unwrap().contains("\"message\":\"hi\""));
 
     // A connection to linger is kept, and used again.
     for _ in 0..10 {

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use reqwest::Client;
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 
-/// The requests of the store, as they look on the wire.
+/// The requests of the store, by their HTTP headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     GiveOut,
@@ -28,16 +28,16 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cut {
     /// It never arrives, and the connection breaks.
     DropRequest,
-    /// It arrives; the answer does not.
+    /// It arrives, but the answer does not.
     DropResponse,
-    /// The connection breaks, and the request arrives so much later.
+    /// The connection breaks, and the request arrives this much later.
     ForwardLater(Duration),
-    /// It is answered so much later.
+    /// It is answered this much later.
     Delay(Duration),
     /// It never arrives, and there is never an answer.
     Stall,
@@ -45,13 +45,13 @@ pub(crate) enum Cut {
 
 /// A running proxy.
 pub(crate) struct Proxy {
-    /// Where the store finds it.
+    /// Its address for the store.
     pub(crate) endpoint: String,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// Counts up each time that all connections are to break.
+    /// Counts up each time that all connections must break.
     breaks: watch::Sender<u64>,
     upstream: String,
     http: Client,
@@ -61,13 +61,13 @@ struct Shared {
 #[derive(Default)]
 struct State {
     counts: HashMap<Kind, u64>,
-    /// What the next requests of a kind meet.
+    /// What happens to the next requests of each kind.
     cuts: HashMap<Kind, VecDeque<Cut>>,
     /// Whether nothing gets through at all.
     down: bool,
 }
 
-/// The connection is to be closed without an answer.
+/// The connection must be closed without an answer.
 #[derive(Debug)]
 struct Broken;
 
@@ -90,12 +90,12 @@ impl Proxy {
         Self { endpoint, shared }
     }
 
-    /// Cuts the next request of a kind; called again, the one after that.
+    /// Cuts the next request of a kind. Called again, it also cuts the one after that.
     pub(crate) fn cut(&self, kind: Kind, cut: Cut) {
         self.shared.state.lock().unwrap().cuts.entry(kind).or_default().push_back(cut);
     }
 
-    /// From now on nothing gets through, or everything again.
+    /// Lets nothing through from now on, or everything again.
     pub(crate) fn set_down(&self, down: bool) {
         self.shared.state.lock().unwrap().down = down;
     }

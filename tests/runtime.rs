@@ -1,4 +1,4 @@
-//! A runtime API of Lambda, and an HTTP API before it: just enough to run the functions' own binaries as processes.
+//! A runtime API of Lambda with an HTTP API before it: just enough to run the functions' own binaries.
 
 use std::{
     collections::HashMap,
@@ -30,7 +30,7 @@ use tokio::{
 
 use crate::{canary, server::ROOT};
 
-/// What a function is started with.
+/// The settings of a function.
 pub(crate) struct Settings<'a> {
     pub(crate) endpoint: &'a str,
     pub(crate) table: &'a str,
@@ -45,7 +45,7 @@ pub(crate) struct Settings<'a> {
 pub(crate) struct Function {
     process: Child,
     runtime: Arc<Runtime>,
-    /// Where its log is, if that is a file.
+    /// The path of its log, if that is a file.
     log: Option<PathBuf>,
 }
 
@@ -82,7 +82,7 @@ impl Function {
         function
     }
 
-    /// Starts one whose log goes there.
+    /// Starts one with this log.
     pub(crate) async fn start_logging(name: &str, settings: &Settings<'_>, log: Stdio) -> Self {
         let (invoke, invocations) = mpsc::unbounded_channel();
         let runtime = Arc::new(Runtime {
@@ -123,7 +123,7 @@ impl Function {
     }
 }
 
-/// A function's binary with what Lambda tells every function, and nothing else.
+/// A function's binary with the variables that Lambda sets, and no others.
 pub(crate) fn command(name: &str) -> tokio::process::Command {
     let binary = ROOT.join("target/sam").join(name).join("bootstrap");
     assert!(binary.exists(), "{} is missing: tests/run builds it", binary.display());
@@ -181,9 +181,9 @@ impl Runtime {
     }
 }
 
-/// Both functions, behind an HTTP API, and CloudFront before that.
+/// Both functions behind an HTTP API, which is behind CloudFront.
 pub(crate) struct Functions {
-    /// The address of CloudFront, which says the first of `LINGER_ORIGIN_SECRETS` if there are any.
+    /// The address of CloudFront, which sends the first of `LINGER_ORIGIN_SECRETS` if there are any.
     pub(crate) base: String,
     /// The API's own.
     pub(crate) direct: String,
@@ -207,11 +207,11 @@ impl Functions {
     }
 }
 
-/// What an HTTP API does: an event of version 2 for the function, and its answer back.
+/// An HTTP API: it makes an event of version 2 for the function, and an answer of what the function returns.
 struct Gateway {
     publish: Arc<Function>,
     subscribe: Arc<Function>,
-    /// What CloudFront puts on each request.
+    /// The header that CloudFront adds to each request.
     secret: Option<String>,
 }
 
@@ -245,7 +245,7 @@ async fn forward(function: &Function, request: Request<Incoming>) -> Reply {
     response.body(Full::from(answer["body"].as_str().unwrap_or_default().to_owned())).unwrap()
 }
 
-/// An event of version 2. Bodies come as base64, as those of forms do.
+/// An event of version 2. Its body is in base64, as that of a form is.
 pub(crate) fn event(method: &Method, path: &str, query: &str, headers: &HeaderMap, body: &[u8]) -> Value {
     let headers: HashMap<_, _> = headers
         .keys()
@@ -284,7 +284,7 @@ fn status(status: StatusCode) -> Reply {
     response
 }
 
-/// Serves on loopback, and says where.
+/// Serves on loopback, and returns the address.
 async fn serve<S, F, R>(shared: Arc<S>, answer: F) -> String
 where
     S: Send + Sync + 'static,

@@ -15,23 +15,23 @@ use tokio::{
     time::timeout,
 };
 
-/// The folder that the project is in.
+/// The project's folder.
 pub(crate) static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().expect("tests/ is in the project").to_owned()
 });
 
-/// The binary, built when the first test asks for it: the one that `cargo run` starts, or the one in `LINGER_BINARY`.
+/// The binary, built for the first test that needs it: the one of `cargo run`, or the one in `LINGER_BINARY`.
 pub(crate) static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
     if let Some(binary) = env::var_os("LINGER_BINARY") {
         return ROOT.join(binary);
     }
-    // With the functions' features what both need is compiled once, also for `cargo lambda watch`.
+    // With the functions' features, their common dependencies are compiled only once, also for `cargo lambda watch`.
     let features: &[&str] = if cfg!(feature = "dynamodb") { &["--features", "local/dynamodb,lambda"] } else { &[] };
     build(features, "linger")
 });
 
-/// Builds a binary of the project, and returns where it is.
+/// Builds a binary of the project, and returns its path.
 pub(crate) fn build(arguments: &[&str], name: &str) -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
@@ -44,9 +44,9 @@ pub(crate) fn build(arguments: &[&str], name: &str) -> PathBuf {
 /// A running server, killed when it is dropped.
 pub(crate) struct Server {
     child: Child,
-    /// Kept open, lest the server fail to write to it.
+    /// Kept open, so that the server can write to it.
     _stdout: BufReader<ChildStdout>,
-    /// Where it listens, such as `http://127.0.0.1:40123`.
+    /// Its address, such as `http://127.0.0.1:40123`.
     pub(crate) base: String,
     log: PathBuf,
 }
@@ -57,12 +57,12 @@ impl Server {
         Self::start_with(&["--port", "0"], arguments, &[]).await
     }
 
-    /// Starts one with something in its environment.
+    /// Starts one with these environment variables.
     pub(crate) async fn start_in(environment: &[(&str, &str)]) -> Self {
         Self::start_with(&["--port", "0"], &[], environment).await
     }
 
-    /// Starts one that writes no log, with something in its environment.
+    /// Starts one without a log, with these environment variables.
     pub(crate) async fn start_quiet(environment: &[(&str, &str)]) -> Self {
         Self::start_with(&["--port", "0"], &["--log-format", "off"], environment).await
     }
@@ -134,14 +134,14 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("procfs").count()
     }
 
-    /// The value of one of its metrics; 0 for one that has not begun.
+    /// The value of a metric; 0 for one that is not there yet.
     pub(crate) async fn number(&self, name: &str) -> f64 {
         let text = reqwest::get(self.url("/metrics")).await.unwrap().text().await.unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
-    /// The same, of one that is a whole number.
+    /// The same for a metric that is a whole number.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are small")]
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         self.number(name).await as u64
@@ -161,7 +161,7 @@ impl Drop for Server {
     }
 }
 
-/// The server's command, without an environment that would change it, ended with the test.
+/// The server's command, without environment variables that would change it. It ends with the test.
 #[must_use]
 pub(crate) fn command() -> tokio::process::Command {
     let mut command = tokio::process::Command::new(&*BINARY);

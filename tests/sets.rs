@@ -16,7 +16,7 @@ use crate::{client::Noting, server::Server};
 /// The first has most of the messages.
 const CHANNELS: [&str; 6] = ["busy", "a", "b", "c", "d", "e"];
 
-/// Publishes to one channel after the other, and again with the same key until it is acknowledged.
+/// Publishes to one channel after the other. Repeats a publish with the same key until it is acknowledged.
 async fn publisher(client: Noting, number: u64, count: u64) -> Vec<(&'static str, Publish)> {
     let mut random = Random::new(number);
     let mut publishes = Vec::new();
@@ -36,7 +36,7 @@ async fn publisher(client: Noting, number: u64, count: u64) -> Vec<(&'static str
     publishes
 }
 
-/// Polls for some of the channels, others each time, and breaks off now and then, until it has the end of all.
+/// Polls some of the channels, others each time, and breaks off sometimes, until it has the last message of each.
 async fn subscriber(client: Noting, begin: (&str, Begin), seed: u64) -> BTreeMap<&'static str, Chain> {
     let mut random = Random::new(seed);
     let mut stands = CHANNELS.map(|channel| (channel, begin.0.to_owned()));
@@ -63,7 +63,7 @@ async fn subscriber(client: Noting, begin: (&str, Begin), seed: u64) -> BTreeMap
     chains
 }
 
-/// Lets publishers and subscribers go at a server each, and judges what they saw.
+/// Runs publishers and subscribers, each with a server, and checks what they saw.
 async fn judge(publishing: &[&Noting], subscribing: &[&Noting], count: u64, patience: Duration) {
     let mut publishers = JoinSet::new();
     for number in 0..4 {

@@ -29,12 +29,12 @@ fn place(name: &str, start: Start) -> Place {
     Place { channel: channel(name), start }
 }
 
-/// So many channels, all at the same start.
+/// This many channels, all with the same start.
 fn many(count: usize, start: Start) -> Vec<Place> {
     (0..count).map(|number| place(&number.to_string(), start)).collect()
 }
 
-/// The places that an answer leaves somebody at.
+/// The positions after an answer.
 fn next(places: &[Place], answer: &[Arc<Batch>]) -> Vec<Place> {
     let stands = |(place, batch): (&Place, &Arc<Batch>)| Place {
         start: Start::After(batch.cursor()),
@@ -81,7 +81,8 @@ async fn one_that_always_has_something_does_not_keep_others_from_being_looked_at
     settle().await;
     bench.publish_to(&channel("quiet"), "third").await;
     settle().await;
-    // The follower of the quiet channel has gone past this place, so it must be read; the busy one has news at once.
+    // The follower of the quiet channel is past this position, so the channel must be read. The busy one has messages
+    // at once.
     let busy = bench.publish_to(&channel("busy"), "news").await;
     settle().await;
     let before = Cursor::new(busy.epoch(), busy.offset() - 1);
@@ -158,13 +159,13 @@ async fn a_channel_that_can_not_be_read_keeps_nobody_from_the_others() {
     assert_eq!(told(&answer), [vec!["two"], vec![]]);
     assert_eq!(Start::After(answer[1].cursor()), unread, "it stands where it stood");
 
-    // An answer without anything would say that nothing was there.
+    // An empty answer would claim that there is nothing.
     let begun = clock::now();
     let nothing = bench.poll(&next(&places, &answer)).await;
     assert_eq!(nothing.unwrap_err(), Refusal::Store(StoreError::NoAnswer));
     assert_eq!(clock::now() - begun, 25 * SECOND);
 
-    // Nor can one begin that has no cursor yet.
+    // Nor can a place without a cursor begin.
     for beginning in [Start::Latest, Start::Earliest, Start::Last(Limit::ONE)] {
         let begun = clock::now();
         let refused = bench.poll(&[places[0].clone(), place("b", beginning)]).await;

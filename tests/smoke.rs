@@ -1,4 +1,4 @@
-//! `tests/aws/smoke`, which a deployment ends with, against what can be had here.
+//! `tests/aws/smoke`, the last step of a deployment, against servers here.
 
 use tokio::process::Command;
 
@@ -7,7 +7,7 @@ use crate::{
     server::{ROOT, Server},
 };
 
-/// Runs it against an address. What it prints is the error if it finds something wrong.
+/// Runs it against an address. If it finds something wrong, its output is the error.
 pub(crate) async fn run(base: &str, arguments: &[&str]) -> Result<String, String> {
     run_with(base, arguments, None).await
 }
@@ -27,7 +27,7 @@ async fn the_server_passes_what_a_deployment_must() {
     let server = Server::start(&["--allowed-origin", origin]).await;
     let said = run(&server.base, &["--origin", origin]).await.expect("all is well");
     assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 8, "{said}");
-    // And it finds what is wrong.
+    // It also finds what is wrong.
     let said = run(&server.base, &[]).await.expect("nobody was to be let in");
     assert!(said.contains("CORS: nobody"), "{said}");
     let said = run(&server.base, &["--origin", "https://b.example"]).await.expect_err("another is let in");
@@ -43,7 +43,7 @@ async fn a_server_with_keys_is_tried_with_a_token_and_without() {
     let token = keys.token(&["--publish", "smoke-*", "--subscribe", "smoke-*"]).await;
     let count = |said: String| said.lines().filter(|line| line.starts_with("ok ")).count();
     assert_eq!(count(run(&server.base, &["--guarded"]).await.expect("all is well")), 3);
-    // A channel that is none is told to those whose token is good.
+    // An invalid channel is reported only with a valid token.
     assert_eq!(count(run_with(&server.base, &["--guarded"], Some(&token)).await.expect("all is well")), 9);
     let open = Server::start(&[]).await;
     let said = run(&open.base, &["--guarded"]).await.expect_err("everybody is let in");

@@ -1,8 +1,9 @@
-//! Everything at once, for a while: people who publish and poll, clients that cut and come back, strangers who abuse, a
-//! table that fails. In the end nothing is lost, repeated or out of order, and nothing is left over.
+//! Everything at once, for a while: people who publish and poll, clients that break off and come back, strangers who
+//! abuse the server, a table that fails. In the end nothing is lost, repeated or out of order, and nothing is left
+//! over.
 //!
-//! `SOAK_SECONDS` says for how long, and `SOAK_REST_MS` how long each kind of abuse rests after each round: without it the
-//! strangers take all that the machine has.
+//! `SOAK_SECONDS` sets how long, and `SOAK_REST_MS` the pause after each round of each kind of abuse. Without a pause
+//! the strangers use the whole machine.
 
 use std::{
     collections::HashMap,
@@ -34,8 +35,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Small, so that the store is full for most of the time. Holds are short: a connection whose twenty requests are all held
-/// is to come to its end.
+/// Small, so that the store is full for most of the time. Holds are short, so that a connection with twenty held
+/// requests comes to its end.
 const FULL_SOON: [(&str, &str); 5] = [
     ("LINGER_WAIT_MAX", "1s"),
     ("LINGER_BYTES_MAX", "33554432"),
@@ -44,13 +45,14 @@ const FULL_SOON: [(&str, &str); 5] = [
     ("LINGER_FOLLOWERS_MAX", "1000"),
 ];
 
-/// What the server may have in memory with these: its connections, bodies and answers under way, and the store.
+/// The most memory that the server may use with these limits: for its connections, bodies and answers under way, and
+/// the store.
 const RESIDENT_MAX_MIB: u64 = 256;
 
-/// Subscribers who only wait, and as many who cut.
+/// How many subscribers only wait, and how many break off.
 const WAITING: usize = 3;
 
-/// Publishes now and then, and never fails.
+/// Publishes from time to time, and must never fail.
 async fn publisher(client: Noting, number: usize, done: Arc<AtomicBool>) -> History {
     let mut history = History::default();
     let mut message = 0;
@@ -65,7 +67,7 @@ async fn publisher(client: Noting, number: usize, done: Arc<AtomicBool>) -> Hist
     history
 }
 
-/// Polls until it has the end. One that cuts breaks off every third poll, and asks again.
+/// Polls until it has the last message. One that breaks off does so in every third poll, and asks again.
 async fn subscriber(client: Noting, cuts: bool, seed: u64) -> History {
     let mut chain = Chain { start: Begin::After(Cursor::ORIGIN), polls: vec![] };
     let mut random = Random::new(seed);
@@ -84,7 +86,7 @@ async fn subscriber(client: Noting, cuts: bool, seed: u64) -> History {
     }
 }
 
-/// Well-behaved people on a thread of their own, lest they wait for those who abuse.
+/// The well-behaved clients, on a thread of their own, so that they need not wait for the abusive ones.
 fn people(client: Noting, done: Arc<AtomicBool>) -> thread::JoinHandle<History> {
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -115,7 +117,7 @@ fn people(client: Noting, done: Arc<AtomicBool>) -> thread::JoinHandle<History> 
     })
 }
 
-/// Requests that are pipelined on one connection, all answered or not.
+/// Requests that are pipelined on one connection, whether or not they are all answered.
 async fn flood(address: &str, requests: Vec<String>) {
     let Ok(mut stream) = TcpStream::connect(address).await else { return };
     let (mut read, mut write) = stream.split();
@@ -137,7 +139,7 @@ fn publish(fields: &str) -> String {
     format!("{head}content-length: {}\r\n\r\n{fields}", fields.len())
 }
 
-/// Opens connections, says the same on each and reads nothing for a moment.
+/// Opens connections, sends the same on each, and reads nothing for a moment.
 async fn sit(address: &str, count: usize, sent: &str) {
     let mut sitting = Vec::new();
     for _ in 0..count {
@@ -149,7 +151,7 @@ async fn sit(address: &str, count: usize, sent: &str) {
     sleep(Duration::from_secs(2)).await;
 }
 
-/// One kind of abuse, over and over.
+/// Repeats one kind of abuse.
 async fn abuse(kind: u64, address: String, corpus: Arc<Vec<Vec<u8>>>, done: Arc<AtomicBool>, count: Arc<AtomicU64>) {
     let mut random = Random::new(kind);
     let rest = Duration::from_millis(setting("SOAK_REST_MS", 0));
@@ -178,12 +180,12 @@ async fn abuse(kind: u64, address: String, corpus: Arc<Vec<Vec<u8>>>, done: Arc<
     }
 }
 
-/// The part of a sorted list below which so many thousandths of it are.
+/// A percentile of a sorted list, in thousandths.
 fn quantile(sorted: &[Duration], thousandths: usize) -> Duration {
     sorted.get(sorted.len() * thousandths / 1000).copied().unwrap_or_default()
 }
 
-/// From when a message was sent until each of those who only wait had it.
+/// How long each message took to reach each of those who only wait.
 fn deliveries(history: &History) -> Vec<Duration> {
     let sent: HashMap<_, _> = history.publishes.iter().map(|publish| (&publish.text, publish.begun)).collect();
     let waiting = history.chains.iter().take(WAITING).flat_map(|chain| &chain.polls);
@@ -248,7 +250,7 @@ async fn people_are_served_while_strangers_abuse_and_nothing_is_left_over() {
     timeout(Duration::from_secs(20), at_rest).await.expect("no descriptor and no task is left over");
 }
 
-/// Cuts the store off from its table, now here and now there.
+/// Cuts the store off from its table, at random moments.
 #[cfg(feature = "dynamodb")]
 async fn cut_now_and_then(proxy: &Proxy, span: Duration) {
     use crate::proxy::{Cut, Kind};

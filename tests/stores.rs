@@ -1,4 +1,4 @@
-//! The suite of all stores, over the one in memory. The one in DynamoDB runs it beside its simulation.
+//! The suite of all stores, over the memory store. That of DynamoDB runs it beside its simulation.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Strangers who take what they can: each is given so much, and the others go on.
+//! Strangers who take all that they can get: each gets its share, and the others go on.
 
 use std::{fs, process::Stdio, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::{
 
 const LIMITED: &[&str] = &["--trusted-proxy", "127.0.0.1"];
 
-/// Somebody at an address of their own, as a proxy says.
+/// A client at an address of its own, as a proxy reports it.
 struct Somebody<'a> {
     server: &'a Server,
     address: &'a str,
@@ -40,7 +40,7 @@ async fn document(answer: Response) -> Value {
     serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
-/// The `Retry-After` of a refusal, which its document says too.
+/// The `Retry-After` of a refusal, which the problem document has too.
 async fn rate_limited(answer: Response) -> u64 {
     let after = answer.headers().get("retry-after").map(|after| after.to_str().unwrap().parse().unwrap());
     let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
@@ -61,7 +61,7 @@ async fn an_address_publishes_so_much_and_no_other_pays_for_it() {
     assert!((9..=10).contains(&after), "one in ten seconds is let in, and {after} s are said");
     assert_eq!(quiet.publish("x").await.status(), 200);
     assert_eq!(loud.poll("channel=x&wait=0").await.status(), 200, "who publishes too much may still read");
-    // What a client claims before the proxy's own word changes nothing.
+    // An address that a client wrote before the proxy's changes nothing.
     let spoofed = Somebody { server: &server, address: "203.0.113.9, 198.51.100.1" };
     rate_limited(spoofed.publish("x").await).await;
     assert_eq!(server.metric("linger_published_total").await, 7);
@@ -200,7 +200,7 @@ async fn a_poll_that_is_refused_leaves_no_follower() {
     assert!(server.metric("linger_tasks").await < tasks + 20);
 }
 
-/// Asks for something many times on one connection, and reads nothing.
+/// Sends a request many times on one connection, and reads nothing.
 async fn unread(address: &str, path: &str, times: usize) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let requests = format!("GET {path} HTTP/1.1\r\nhost: linger\r\n\r\n").repeat(times);
@@ -233,7 +233,7 @@ async fn slow_readers_of_the_page_take_no_files_from_others() {
     }
 }
 
-/// What the process has in memory, in bytes.
+/// The memory of the process, in bytes.
 fn resident(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -242,7 +242,7 @@ fn resident(server: &Server) -> u64 {
 
 const UNREAD: usize = 600;
 
-/// By how many MiB the process grows when so many connections send this and read nothing.
+/// How many MiB the process grows when so many connections send this and read nothing.
 async fn grown_by(server: &Server, sent: &str) -> u64 {
     let before = resident(server);
     let mut open = Vec::new();
@@ -272,7 +272,7 @@ async fn what_is_not_finished_and_not_read_is_bounded() {
             assert_eq!(somebody.publish_text("large", &"x".repeat(32_000)).await.status(), 200);
         }
         let grown = grown_by(&server, sent).await;
-        // Without a bound these were 600 times 300, 260 and 500 KB.
+        // Without a limit these were 600 times 300, 260 and 500 KB.
         assert!(grown < mebibytes + 50, "{grown} MiB by {}", &sent[..9]);
         let small = timeout(Duration::from_secs(5), somebody.publish("small")).await.expect("an answer");
         assert_eq!(small.status(), 200, "who is small is served");

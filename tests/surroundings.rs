@@ -1,4 +1,4 @@
-//! Broken surroundings: a log that nobody can write, settings that others made, many who wait at the end.
+//! Broken surroundings: a log that can't be written, settings that other programs made, many held polls at the end.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A server whose output goes elsewhere than where it is read.
+/// A server whose output does not go to this test.
 struct Running {
     child: Child,
     port: u16,
@@ -51,7 +51,7 @@ impl Running {
         TcpStream::connect(("127.0.0.1", self.port)).await
     }
 
-    /// Asks so many times on one connection; each must be answered.
+    /// Sends so many requests on one connection. Each must be answered.
     async fn ask(&self, count: usize) {
         let mut stream = self.connect().await.unwrap();
         let mut answer = [0; 4096];
@@ -132,7 +132,7 @@ async fn a_variable_that_is_empty_is_not_set() {
     let text = names + &limits;
     let mut empty: Vec<_> = variable.captures_iter(&text).map(|found| (found.extract::<1>().1[0], "")).collect();
     assert!(empty.len() > 20, "{empty:?}");
-    // The port is given; and keys that are empty would leave the server open.
+    // The port is given by a flag. Empty keys would leave the server open.
     empty.retain(|(name, _)| !["LINGER_PORT", "LINGER_ACCESS_KEYS"].contains(name));
     let running = Running::start(Stdio::null(), Stdio::null(), &empty).await;
     running.ask(1).await;
@@ -142,7 +142,7 @@ async fn a_variable_that_is_empty_is_not_set() {
     assert!(said.contains("can't listen on 192.0.2.1:3000"), "{said}");
 }
 
-/// What it says when it does not start.
+/// Its error when it does not start.
 async fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let mut command = command();
     command.args(arguments).envs(environment.iter().copied()).stdout(Stdio::null());
@@ -196,7 +196,7 @@ async fn an_origin_is_matched_however_it_was_written() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_who_wait_are_answered_when_it_stops() {
     let running = Running::start(Stdio::null(), Stdio::null(), &[]).await;
-    // As many as there are descriptors, where somebody asks for it.
+    // As many as there are descriptors, if that is asked for.
     let count = std::env::var("SOAK_HOLDS").map_or(4000, |count| count.parse().unwrap());
     let mut held = Vec::new();
     for _ in 0..count {

@@ -1,4 +1,4 @@
-//! The store in DynamoDB from outside: servers over one table of DynamoDB Local, with a proxy that cuts between.
+//! The DynamoDB store from outside: servers over one table of DynamoDB Local, with a proxy that cuts between.
 
 use std::{
     sync::{
@@ -42,13 +42,13 @@ pub(crate) async fn new_table_at(endpoint: &str) -> String {
     let name = table();
     let settings = Settings::from_environment(name.clone(), Some(endpoint.to_owned()), |_| None).unwrap();
     let client = Client::new(settings, Arc::default());
-    // A database that has just started, on a machine that is busy, may take longer than a request is given.
+    // On a busy machine, a database that has just started may need longer than a request may take.
     let made = async { while client.create_table().await.is_err() {} };
     timeout(Duration::from_secs(60), made).await.expect("a table");
     name
 }
 
-/// Two servers over one table; a proxy stands before the first.
+/// Two servers over one table, the first of them through a proxy.
 pub(crate) struct Pair {
     pub(crate) proxy: Proxy,
     pub(crate) cut: Server,
@@ -71,7 +71,7 @@ impl Pair {
         Noting::new(&self.whole.base, "x")
     }
 
-    /// All that is there, holes decided: an offset whose giving out was not answered stays empty.
+    /// All messages, after the holes were decided: an offset stays empty when the answer that gave it out was lost.
     async fn texts(&self) -> Vec<String> {
         let client = self.whole_client();
         let mut query = "cursor=earliest&wait=2".to_owned();
@@ -158,7 +158,7 @@ async fn a_publisher_killed_between_its_writes_delays_others_by_the_grace() {
     assert!(waited >= Duration::from_millis(750), "the hole was given its time: {waited:?}");
     assert!(waited < Duration::from_secs(3), "{waited:?}");
 
-    // Its client tries again elsewhere.
+    // The client tries again on the other server.
     let again = pair.whole_client().publish("dead", Some("k")).await;
     assert!(again.id.is_some());
     assert_eq!(pair.texts().await, ["first", "second", "dead"]);
@@ -188,7 +188,7 @@ async fn subscriber(client: Noting) -> History {
     }
 }
 
-/// What the servers have asked of the table to publish: requests and write units.
+/// What publishing has cost the servers: requests and write units.
 async fn spent(servers: &[Server]) -> (f64, f64) {
     let (mut requests, mut units) = (0.0, 0.0);
     for server in servers {
@@ -232,8 +232,8 @@ async fn many_publishers_in_many_processes_keep_one_order_at_the_least_cost() {
             ..History::default()
         };
         assert_eq!(check(&history, Rules::default()), Ok(()));
-        // Contention refuses nobody. A table that has not answered in time does, on a machine that is busy with other
-        // things, and that takes at least a second.
+        // No publish is refused because of contention. One may be refused because the table did not answer in time, on
+        // a busy machine, but that takes at least a second.
         let (published, refused): (Vec<_>, Vec<_>) = history.publishes.iter().partition(|publish| publish.id.is_some());
         let hasty = refused.iter().find(|publish| publish.ended - publish.begun < Duration::from_secs(1));
         assert!(hasty.is_none(), "refused at once: {hasty:?}");
@@ -245,12 +245,12 @@ async fn many_publishers_in_many_processes_keep_one_order_at_the_least_cost() {
         let each = |total: f64| total / f64::from(u32::try_from(published).unwrap());
         println!("{published} messages, keyed: {keyed}: {} requests and {} units each", each(requests), each(units));
         let told = documented(if keyed { "the same with a key" } else { "write units of a publish of up to 1 KiB" });
-        assert!((each(units) - f64::from(u32::try_from(told).unwrap())).abs() < 0.2, "OPERATIONS.md says {told}");
+        assert!((each(units) - f64::from(u32::try_from(told).unwrap())).abs() < 0.2, "COST.md says {told}");
         assert!(each(requests) <= requests_max && each(units) <= units_max, "{} {}", each(requests), each(units));
     }
 }
 
-/// Requests to read that a server has made.
+/// The read requests of a server so far.
 async fn reads(server: &Server) -> u64 {
     let mut total = 0;
     for kind in ["query", "head"] {
@@ -259,14 +259,14 @@ async fn reads(server: &Server) -> u64 {
     total
 }
 
-/// Those that it makes in a while.
+/// Its read requests within this time.
 async fn reads_within(server: &Server, span: Duration) -> u64 {
     let before = reads(server).await;
     sleep(span).await;
     reads(server).await - before
 }
 
-/// So many holds, each on a connection of its own, come to rest.
+/// This many holds, each on a connection of its own, once all are held.
 async fn holds(server: &Server, count: usize, query: &str) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for _ in 0..count {
@@ -299,7 +299,7 @@ async fn a_thousand_holds_read_as_often_as_one() {
     assert!(reads_of_many <= reads_of_one + 2, "{reads_of_many} and {reads_of_one}");
     assert!(reads_of_one >= 10, "somebody reads");
 
-    // The herd is told, and polls again on the same connections.
+    // All are answered, and poll again on the same connections.
     let before = reads(&server).await;
     at = client.publish("second", None).await.id.expect("published");
     let again = format!("GET /sub?channel=x&cursor={at} HTTP/1.1\r\nhost: linger\r\n\r\n");
@@ -323,12 +323,12 @@ async fn a_thousand_holds_read_as_often_as_one() {
 
 /// An input of the costs, as the document has it.
 fn documented(input: &str) -> u64 {
-    let document = std::fs::read_to_string(ROOT.join("docs/OPERATIONS.md")).unwrap();
+    let document = std::fs::read_to_string(ROOT.join("docs/COST.md")).unwrap();
     let row = document.lines().find_map(|line| line.strip_prefix(&format!("| {input} | ")));
     row.unwrap_or_else(|| panic!("no {input}")).trim_end_matches(" |").parse().unwrap()
 }
 
-/// What one idle hold of so many channels reads, on a process of its own.
+/// The reads of one idle hold on so many channels, in a process of its own.
 async fn reads_of_an_idle_hold(channels: usize) -> u64 {
     let server = Server::over_table(&local::ENDPOINT, &table(), &[]).await;
     let mut places = Vec::new();
@@ -355,7 +355,7 @@ async fn an_idle_hold_reads_so_often() {
         let told = documented(input);
         // A busy machine reads less often.
         let range = told / 2..=told + told / 10;
-        assert!(range.contains(&reads), "{input}: {reads}, and OPERATIONS.md says {told}");
+        assert!(range.contains(&reads), "{input}: {reads}, and COST.md says {told}");
     }
     assert!(twenty <= 5 * one, "{twenty} reads on 20 channels, {one} on one");
 }

@@ -1,4 +1,4 @@
-//! `cargo lambda watch`, typed in a fresh clone as docs/OPERATIONS.md has it.
+//! `cargo lambda watch`, typed in a fresh clone as docs/ARCHITECTURE.md has it.
 
 use std::{
     env, fs,
@@ -13,10 +13,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::server::ROOT;
 
-/// How long it may compile, on a machine that is busy.
+/// How long it may compile, on a busy machine.
 const COMPILES_MAX: Duration = Duration::from_secs(600);
 
-/// What a clone of the project would have, in a folder of its own.
+/// A folder with what a clone of the project would have.
 struct Clone {
     folder: PathBuf,
 }
@@ -38,7 +38,7 @@ impl Clone {
         fs::read_to_string(self.folder.join(file)).unwrap()
     }
 
-    /// A command of cargo's, typed in the root. What others have compiled is not compiled again.
+    /// A command of cargo, in the root. It uses what was compiled before.
     fn cargo(&self, arguments: &[&str]) -> tokio::process::Command {
         let tools = ROOT.join("target/tools/python/bin");
         let path = format!("{}:{}", tools.display(), env::var("PATH").unwrap());
@@ -57,7 +57,7 @@ impl Drop for Clone {
     }
 }
 
-/// Asks until an answer is as it should be: a function is compiled when it is first asked for.
+/// Repeats a request until the answer is right: a function is compiled at its first request.
 async fn until(request: impl Fn() -> reqwest::RequestBuilder, right: impl Fn(&reqwest::Response) -> bool) -> Value {
     let asked = async {
         loop {
@@ -74,7 +74,7 @@ async fn until(request: impl Fn() -> reqwest::RequestBuilder, right: impl Fn(&re
 async fn the_document_starts_both_functions_and_a_saved_file_is_in_the_next_answer() {
     let clone = Clone::new();
     let command = "\ncargo lambda watch\n";
-    assert!(clone.read("docs/OPERATIONS.md").contains(command), "what is tried here is what it says");
+    assert!(clone.read("docs/ARCHITECTURE.md").contains(command), "what is tried here is what it says");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let address = ["--invoke-address", "127.0.0.1", "--invoke-port", &port];
     let mut watch = clone.cargo(&[&["lambda", "watch"], &address[..]].concat());

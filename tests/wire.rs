@@ -1,4 +1,4 @@
-//! The wire, over a socket, on every host: what goes in and what comes out, to the letter.
+//! The HTTP API, over a socket, on every host: exact requests and answers.
 
 use std::time::Duration;
 
@@ -152,13 +152,13 @@ async fn a_bare_poll_of_a_browser_gets_an_address_of_its_own(host: &Host) {
     assert_eq!(redirected.status(), 307);
     assert!(location.starts_with(&format!("?channel={}&_=", host.channel)), "{location}");
     assert_eq!(redirected.headers()["cache-control"], "no-store");
-    // As a browser follows it: there it is held.
+    // As a browser follows it. At that address it is held.
     let next = host.ask(Method::GET, &format!("/sub{location}"), &[("sec-fetch-mode", "cors")], b"").await;
     assert_eq!((next.status, next.code().as_str()), (409, "nothing_published"));
 }
 
 async fn what_is_pending_comes_in_pieces_and_all_of_it(host: &Host) {
-    // Each is 196,608 bytes as JSON: two fit an answer, and none is too large alone.
+    // Each is 196,608 bytes as JSON: two fit into an answer, and none alone is too large.
     let large = "\u{1}".repeat(32_768);
     for _ in 0..3 {
         host.say(&large).await;

@@ -1,4 +1,4 @@
-//! Who may do what, as the flags say it.
+//! Access, from the flags.
 
 use std::{env, fs, io};
 
@@ -35,9 +35,9 @@ pub(crate) fn access(flags: &Flags) -> Result<Access, Failure> {
     Ok(Access::new(keys.as_slice(), expected, Clock::System)?)
 }
 
-/// The set itself, or the one in the file of this name.
+/// The set itself, or the one in this file.
 fn key_set(keys: &str) -> Result<String, Failure> {
-    // A path that begins so would be an odd one.
+    // A path hardly begins like this.
     if keys.trim_start().starts_with('{') {
         Ok(keys.to_owned())
     } else if keys.contains(['{', '"']) {

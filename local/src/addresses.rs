@@ -1,7 +1,7 @@
-//! What one address may do, so that no stranger takes all that there is.
+//! Limits of one address, so that no stranger takes all that there is.
 //!
-//! Rates are kept as in the generic cell rate algorithm: for each address one point in time, up to which it has used
-//! what it may. A network of 2^64 addresses of IPv6 is one customer's, so it counts as one.
+//! Rates are limited by the generic cell rate algorithm: each address has one point in time, up to which it has used
+//! its share. An IPv6 network of 2^64 addresses belongs to one customer, so it counts as one.
 
 use std::{
     collections::HashMap,
@@ -13,19 +13,19 @@ use std::{
 use pubsub::{api::Problem, clock};
 use tokio::time::Instant;
 
-/// Addresses that are kept apart, at some 100 bytes each. Those beyond it share what one may do, so that a network of
+/// How many addresses are counted separately, at about 100 bytes each. All others share one entry, so that a network of
 /// millions can't grow memory.
 const ADDRESSES_MAX: usize = 100_000;
 
-/// Addresses that have done nothing lately are forgotten so often.
+/// How often addresses that did nothing lately are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// When it is worth trying again for what ends when others leave, in seconds.
+/// The `Retry-After`, in seconds, when a refused client must wait until another one leaves.
 const LATER: u32 = 5;
 
-/// What each address may do.
+/// The limits of each address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowed {
     /// Messages published in a minute.
@@ -40,7 +40,7 @@ pub(crate) struct Allowed {
     pub(crate) loopback: bool,
 }
 
-/// The addresses that have done something lately.
+/// The addresses that did something lately.
 pub(crate) struct Addresses {
     allowed: Allowed,
     known: Mutex<Known>,
@@ -59,11 +59,11 @@ struct Address {
     channels: Rate,
 }
 
-/// Up to when all is used; what is unused of the last minute can be used at once.
+/// The time up to which its share is used. What is left of the last minute can be used at once.
 #[derive(Default)]
 struct Rate(Option<Instant>);
 
-/// One of what an address may have so many of at once. It counts until it is dropped.
+/// One hold or connection of an address. It counts until it is dropped.
 pub(crate) struct Counted {
     addresses: Arc<Addresses>,
     address: IpAddr,
@@ -76,7 +76,7 @@ impl Addresses {
         Self { allowed, known: Mutex::new(Known { addresses: HashMap::new(), swept: clock::now() }) }
     }
 
-    /// Counts a message, or says when it may come.
+    /// Counts a message, or returns when it may come.
     pub(crate) fn publish(&self, address: IpAddr) -> Result<(), Problem> {
         self.rate(address, "messages", self.allowed.publishes, |address| &mut address.publishes)
     }
@@ -92,7 +92,7 @@ impl Addresses {
         self.count(address, "polls", self.allowed.holds, |address| &mut address.holds, channels)
     }
 
-    /// Counts a connection. None is for those that are not limited.
+    /// Counts a connection. Returns none for one that is not limited.
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<Option<Counted>, Problem> {
         self.count(address, "connections", self.allowed.connections, |address| &mut address.connections, 1)
     }
@@ -134,7 +134,7 @@ impl Addresses {
         Ok(Some(Counted { addresses: Arc::clone(self), address, count, how_many }))
     }
 
-    /// What an address counts as, if it is limited at all.
+    /// The key by which an address is counted, if it is limited.
     fn limited(&self, address: IpAddr) -> Option<IpAddr> {
         let address = address.to_canonical();
         if address.is_loopback() && !self.allowed.loopback {
@@ -152,7 +152,7 @@ impl Addresses {
 }
 
 impl Known {
-    /// The address itself, or that which all share for whom there is no room.
+    /// The address itself, or the shared one if there are too many.
     fn room_for(&mut self, address: IpAddr, now: Instant) -> IpAddr {
         if now.duration_since(self.swept) >= SWEEP_EVERY {
             self.swept = now;
@@ -176,7 +176,7 @@ impl Address {
 }
 
 impl Rate {
-    /// Takes one, or says for how long there is none.
+    /// Takes one, or returns how long there is none.
     fn take(&mut self, now: Instant, a_minute: u32) -> Result<(), Duration> {
         let used = self.0.map_or(now, |used| used.max(now)) + MINUTE / a_minute;
         let ahead = used - now;

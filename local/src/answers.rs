@@ -1,4 +1,4 @@
-//! Answers on their way out: smaller where that is asked for, and not too many large ones at once.
+//! Answers on their way out: compressed if the client asks for it, and not too many large ones at once.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,26 +18,26 @@ use http_body_util::BodyExt;
 use pubsub::api::{self, Code, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// An answer that is smaller is not compressed: that would save no packet.
+/// Smaller answers are not compressed: that would save no packet.
 const COMPRESSED_BYTES_MIN: usize = 1024;
 
-/// What an answer may have before it counts against [`UNDER_WAY_BYTES_MAX`]. So who keeps up is answered however many
-/// large answers wait to be read: 20,000 connections with such an answer each are 320 MB.
+/// An answer of this size or less does not count against [`UNDER_WAY_BYTES_MAX`], so that clients that read are
+/// answered however many large answers wait: 20,000 connections with such an answer each are 320 MB.
 const UNCOUNTED_BYTES: usize = 16 * 1024;
 
-/// All larger answers that are not read yet, in bytes: 128 of the largest. One that many get counts once.
+/// All larger answers that are not read yet, in bytes: 128 of the largest. One that many clients get counts once.
 const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
 
-/// Compressed answers that are remembered: a herd gets the same one.
+/// How many compressed answers are remembered, because many clients get the same one.
 const REMEMBERED_MAX: usize = 64;
 
-/// What they may have together, in bytes.
+/// Their size together, in bytes.
 const REMEMBERED_BYTES_MAX: usize = 8 << 20;
 
 /// The answers that are under way.
 pub(crate) struct Answers {
     room: Arc<Semaphore>,
-    /// What each of the larger ones counts for, by where its bytes are.
+    /// The bytes of each larger one, by their address in memory.
     under_way: Mutex<HashMap<Place, Weak<OwnedSemaphorePermit>>>,
     compressed: Mutex<VecDeque<Compressed>>,
 }
@@ -45,12 +45,12 @@ pub(crate) struct Answers {
 type Place = (usize, usize);
 
 struct Compressed {
-    /// Kept, so that no other answer can be in its place.
+    /// Kept, so that no other answer can get the same address.
     plain: Bytes,
     gzip: Arc<OnceLock<Bytes>>,
 }
 
-/// The bytes of a large answer, which count until the last of its readers has them.
+/// The bytes of a large answer. They count until the last client has them.
 struct Counted {
     bytes: Bytes,
     _permit: Arc<OwnedSemaphorePermit>,
@@ -62,7 +62,7 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// The answer to what is refused.
+/// The answer to a refused request.
 pub(crate) fn refuse(problem: Problem) -> Response {
     api::refuse(problem).map(Body::from)
 }
@@ -73,13 +73,13 @@ impl Answers {
         Self { room, under_way: Mutex::default(), compressed: Mutex::default() }
     }
 
-    /// Compresses an answer where gzip is taken, and refuses it when too many large ones are under way.
+    /// Compresses an answer if the client accepts gzip, and refuses it when too many large ones are under way.
     pub(crate) async fn send(&self, gzip: bool, response: Response) -> Response {
         if response.body().size_hint().upper().is_some_and(|upper| upper <= COMPRESSED_BYTES_MIN as u64) {
             return response;
         }
         let (mut parts, body) = response.into_parts();
-        // All bodies are of one piece, so this neither waits nor copies.
+        // All bodies are in one piece, so this neither waits nor copies.
         let Ok(body) = body.collect().await else {
             return refuse(Problem::internal());
         };
@@ -123,14 +123,14 @@ impl Answers {
         let gzip = self.remembered(plain);
         gzip.get_or_init(|| {
             let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::fast());
-            // A vector takes whatever is written.
+            // Writing to a vector never fails.
             let _ = encoder.write_all(plain);
             encoder.finish().unwrap_or_default().into()
         })
         .clone()
     }
 
-    /// The place for an answer's compressed form, which is made once.
+    /// The entry for an answer's compressed form, which is made once.
     fn remembered(&self, plain: &Bytes) -> Arc<OnceLock<Bytes>> {
         let mut compressed = lock(&self.compressed);
         let same = |known: &&Compressed| known.plain.as_ptr() == plain.as_ptr() && known.plain.len() == plain.len();
@@ -158,7 +158,7 @@ fn is_text(headers: &HeaderMap) -> bool {
     text && !headers.contains_key(CONTENT_ENCODING)
 }
 
-/// Whether gzip is named, or anything is taken, and not with the weight 0.
+/// Whether gzip or anything is accepted, and not with the weight 0.
 pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
     let weight_of = |wanted: &[&str]| {
         let values = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());

@@ -1,4 +1,4 @@
-//! Who a request comes from.
+//! The address that a request comes from.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use http::{HeaderMap, HeaderName, header::FORWARDED};
 use ipnet::IpNet;
 
-/// The ends of a connection.
+/// The two addresses of a connection.
 #[derive(Debug)]
 pub(crate) struct Ends {
     pub(crate) client: IpAddr,
@@ -19,8 +19,8 @@ pub(crate) struct Ends {
     pub(crate) host: OnceLock<Box<[u8]>>,
 }
 
-/// The header in which a proxy says whom a request comes from. It is one of them: a proxy that writes one passes on the
-/// other as a client wrote it.
+/// The header in which a proxy reports the client. Only one is read: a proxy that writes one of them passes on the
+/// other as the client wrote it.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum ProxyHeader {
     /// As most proxies write it
@@ -29,7 +29,7 @@ pub(crate) enum ProxyHeader {
     Forwarded,
 }
 
-/// The proxies whose word is taken.
+/// The trusted proxies.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxies {
     pub(crate) trusted: Vec<IpNet>,
@@ -41,8 +41,8 @@ impl Proxies {
         self.trusted.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
-    /// The address of the client. Each proxy adds whom it got the request from, so they are read from the last one, for
-    /// as long as they are proxies that are trusted: what stands before is whatever a client wrote.
+    /// The address of the client. Each proxy appends the address that it got the request from. They are read from the
+    /// last one, while they are trusted proxies: what comes before may be made up by the client.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.trust(peer) {
             return peer;
@@ -76,7 +76,7 @@ fn forwarded_for(element: &str) -> Option<&str> {
     })
 }
 
-/// An address as proxies write it: alone, or with a port.
+/// An address as proxies write it, with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(client("::ffff:10.0.0.1", &["192.0.2.1:4711"]), "192.0.2.1");
         assert_eq!(client("::1", &["[2001:db8::1]:4711"]), "2001:db8::1");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
-        // What stands before the last address that a proxy wrote is the client's own invention.
+        // What comes before the last address that a proxy wrote is made up by the client.
         assert_eq!(client("10.0.0.1", &["127.0.0.1, 198.51.100.7, 192.0.2.1, 10.0.0.2"]), "192.0.2.1");
         assert_eq!(client("10.0.0.1", &["127.0.0.1", "192.0.2.1", "10.0.0.2"]), "192.0.2.1");
         assert_eq!(client("10.0.0.1", &["127.0.0.1, nonsense"]), "10.0.0.1");

@@ -1,4 +1,4 @@
-//! Keys and tokens for development: `linger keys` and `linger token`. In production a backend of one's own makes the tokens.
+//! Keys and tokens for development: `linger keys` and `linger token`. In production, your own backend makes the tokens.
 
 use std::{
     fs::{self, OpenOptions},
@@ -23,11 +23,11 @@ use ring::{
 };
 use serde_json::{Value, json};
 
-/// The files that `linger keys` makes, and `linger token` reads the first of.
+/// The files that `linger keys` makes. `linger token` reads the first.
 pub(crate) const PRIVATE: &str = "linger-private.json";
 const PUBLIC: &str = "linger-keys.json";
 
-/// Where the private key of P-256 stands in the document that `ring` makes (RFC 5915 in RFC 5958), and how long it is.
+/// The position and length of the private key of P-256 in the document that `ring` makes (RFC 5915 in RFC 5958).
 const P256_PRIVATE_AT: usize = 36;
 const P256_BYTES: usize = 32;
 
@@ -157,7 +157,7 @@ impl Keys {
         let mode = if secret { 0o600 } else { 0o644 };
         create(&keys, mode, &json!({ "keys": [public(&private)] }))?;
         create(&path, 0o600, &json!({ "keys": [private] })).inspect_err(|_| {
-            // Half a pair is of no use. If it can't be removed, the error is the same.
+            // One of two files is of no use. If it can't be removed, the error is the same.
             let _ = fs::remove_file(&keys);
         })?;
         let mut stdout = io::stdout();
@@ -170,7 +170,7 @@ impl Keys {
     }
 }
 
-/// Writes a file that is not there yet: what a key signed is good only as long as the key is.
+/// Writes a new file, and never over an old one: tokens are only valid as long as their key exists.
 fn create(path: &Path, mode: u32, content: &Value) -> Result<(), Failure> {
     let unwritable = |error| Failure::Unwritable { path: path.display().to_string(), error };
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
@@ -205,7 +205,7 @@ impl Algorithm {
     }
 }
 
-/// A key as it is given to who only checks signatures. A secret has no such part.
+/// The public part of a key. A secret has none.
 fn public(private: &Value) -> Value {
     let mut public = private.clone();
     if let Some(members) = public.as_object_mut() {
@@ -215,7 +215,7 @@ fn public(private: &Value) -> Value {
 }
 
 impl Token {
-    /// The token, which linger itself was seen to take.
+    /// The token, after linger itself has accepted it.
     fn signed(&self) -> Result<String, Failure> {
         let set: Value = serde_json::from_str(&read(&self.keys)?).unwrap_or_default();
         let jwk = set.pointer("/keys/0").unwrap_or(&Value::Null);
@@ -267,7 +267,7 @@ impl Token {
     }
 }
 
-/// An object without what was not said.
+/// An object without the absent members.
 fn without_nulls(mut object: Value) -> Value {
     if let Some(members) = object.as_object_mut() {
         members.retain(|_, value| !value.is_null());

@@ -1,4 +1,4 @@
-//! What can be said on the command line, or in the environment.
+//! The command line and environment variables.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -157,8 +157,8 @@ pub(crate) enum Command {
     Make(Make),
 }
 
-/// Reads how long polls are held. The documented 25 s are a promise to clients and proxies: `client.js` gives up an answer
-/// after 40 s, and many proxies give up after 30 s.
+/// Reads how long polls are held. Clients and proxies rely on the documented 25 s: `client.js` gives up after 40 s, and
+/// many proxies after 30 s.
 fn wait_max(text: &str) -> Result<Duration, String> {
     let wait = limits::duration(text).map_err(|error| error.to_string())?;
     let limit = limits::WAIT_MAX;
@@ -189,7 +189,7 @@ pub(crate) enum LogFormat {
 }
 
 impl Flags {
-    /// Reads what was said, or ends the process with a word about it.
+    /// Reads the flags and variables, or ends the process with an error or a help text.
     pub(crate) fn read() -> Self {
         let command = Self::command().mut_args(|arg| {
             let empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
@@ -198,8 +198,8 @@ impl Flags {
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 
-    /// Variables of the environment that look like settings and are none: misspelt, most likely. Those that Kubernetes
-    /// sets for a service called linger are not meant.
+    /// Environment variables that look like settings but are none, most likely misspelt; without those that Kubernetes
+    /// sets for a service called linger.
     pub(crate) fn unknown_variables() -> Vec<String> {
         let command = Self::command();
         let known = |name: &str| {
@@ -214,7 +214,7 @@ impl Flags {
         names.filter(|name| !known(name) && !others(name)).collect()
     }
 
-    /// What each address may do.
+    /// The limits of each address.
     pub(crate) fn allowed(&self) -> Allowed {
         Allowed {
             publishes: self.address_publishes,
@@ -225,7 +225,7 @@ impl Flags {
         }
     }
 
-    /// The names that this server goes by. On this machine alone that is also the one that it listens on.
+    /// The names of this server. On this machine alone, the name that it listens on is one of them.
     pub(crate) fn allowed_names(&self, loopback: bool) -> Vec<String> {
         let own = loopback.then(|| self.address.host.to_ascii_lowercase());
         self.allowed_hosts.iter().cloned().chain(own).collect()

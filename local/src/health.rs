@@ -1,4 +1,4 @@
-//! `linger health`: asks a running linger whether it is well, where there is no curl to ask with, as in a container.
+//! `linger health`: asks a running linger whether it is well, for containers without curl.
 
 use std::{
     io::{self, Read, Write},
@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
-/// How long a connection, and then each part of the answer, may take. Container engines give a check 30 s by default.
+/// The longest time for the connection, and then for each part of the answer. Container engines allow a check 30 s by
+/// default.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(3);
 
-/// The name `localhost` is let in whatever `--allowed-host` says.
+/// The name `localhost` is accepted with any `--allowed-host`.
 const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 const HEALTHY: &[u8] = b"HTTP/1.1 200";
@@ -30,7 +31,8 @@ pub(crate) fn check(host: &str, port: u16) -> io::Result<()> {
     }
 }
 
-/// Where to connect to reach a server that listens on this address: `0.0.0.0` and `::` stand for all of a machine's own.
+/// The address to connect to for a server that listens on this one: `0.0.0.0` and `::` are all addresses of the
+/// machine.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {

@@ -1,4 +1,4 @@
-//! Which hosts a request may be for.
+//! The host names that requests may have.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,18 @@ use pubsub::api::{Code, Problem};
 
 use crate::client::Ends;
 
-/// The names that this server goes by. On this machine alone it goes by few: a page whose own name is made to lead here
-/// (DNS rebinding) must not read what is said here.
+/// The names of this server. On this machine alone it has few: a page that points its own name here (DNS rebinding)
+/// must not be able to read channels.
 #[derive(Clone, Debug)]
 pub(crate) struct Hosts {
-    /// Names that are allowed besides; one that begins with a dot stands for all below it.
+    /// Further names. One that begins with a dot means all below it.
     pub(crate) allowed: Vec<String>,
     /// Whether only this machine can reach it.
     pub(crate) loopback: bool,
 }
 
 impl Hosts {
-    /// Refuses what is no request of HTTP/1.1, or is for another host.
+    /// Refuses requests that are not HTTP/1.1, or are for another host.
     pub(crate) fn check<B>(&self, request: &Request<B>, ends: &Ends) -> Result<(), Problem> {
         let mut given = request.headers().get_all(HOST).iter();
         let plain = request.uri().authority().is_none() && request.uri().path().starts_with('/');
@@ -32,13 +32,13 @@ impl Hosts {
         }
     }
 
-    /// `own` is the address that it came to.
+    /// `own` is the address that the request came to.
     fn look_at<B>(&self, request: &Request<B>, own: IpAddr) -> Result<(), Problem> {
         if request.uri().path().is_empty() || !request.uri().path().starts_with(['/', '*']) {
             return Err(Problem::new(Code::MalformedRequest, "the target must be a path, and begin with a slash"));
         }
         let host = host(request.headers(), request.version())?;
-        // A target with a host of its own counts instead of the header.
+        // A host in the request's target counts instead of the header.
         let host = request.uri().authority().cloned().or(host);
         if !self.loopback && self.allowed.is_empty() {
             return Ok(());
@@ -68,7 +68,7 @@ impl Hosts {
     }
 }
 
-/// What the header says, where it says something.
+/// The text of the header, if it is text.
 fn host(headers: &HeaderMap, version: Version) -> Result<Option<Authority>, Problem> {
     let malformed = |detail| Problem::new(Code::MalformedRequest, detail);
     let mut given = headers.get_all(HOST).iter();

@@ -1,4 +1,4 @@
-//! The linger server: linger on one machine, in one process.
+//! The linger server: linger in one process.
 
 mod access;
 mod addresses;
@@ -57,7 +57,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// The version, and in a release the commit that it was built from.
 const VERSION: &str = env!("LINGER_VERSION");
 
-/// When the process ends, log lines that nobody takes are given up after this.
+/// How long the process waits at its end until log lines are written.
 const LAST_LINES_MAX: Duration = Duration::from_millis(200);
 
 /// Why the server did not start, or stopped.
@@ -101,14 +101,14 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nobody reads it where standard error is closed.
+            // If standard error is closed, nobody reads it.
             let _ = writeln!(io::stderr(), "linger: {failure}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// A setting that is misspelt is told. One about access would leave the server open to all, and so ends it.
+/// Warns of misspelt settings. One of access would leave the server open to everybody, so that is an error.
 fn known_settings() -> Result<(), Failure> {
     for variable in Flags::unknown_variables() {
         if variable.starts_with("LINGER_ACCESS") {
@@ -135,7 +135,7 @@ fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
         return Ok(());
     }
     let ended = runtime.block_on(serve(flags, log, limits, page));
-    // A thread that waits for the file system is not waited for.
+    // A thread that waits for the file system does not delay the end.
     runtime.shutdown_background();
     ended
 }
@@ -169,7 +169,7 @@ async fn serve(flags: &Flags, log: &Log, limits: Limits, page: Page) -> Result<(
     Ok(())
 }
 
-/// Says it to whoever started this, if anybody listens: nobody waits until it is read.
+/// Prints a line on standard output, without waiting until it is read.
 fn say(line: String) {
     let write = move || {
         let _ = writeln!(io::stdout(), "{line}");

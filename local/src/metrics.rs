@@ -1,4 +1,4 @@
-//! The process's counters, as Prometheus reads them.
+//! The metrics of the process, for Prometheus.
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -16,7 +16,7 @@ use pubsub::{
 
 use crate::workers::Workers;
 
-/// How the text of `/metrics` is written.
+/// The media type of `/metrics`.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What `/metrics` shows.
@@ -25,7 +25,7 @@ pub(crate) struct Metrics {
     log: Log,
     errors: Family<Error, Counter>,
     workers: Arc<Workers>,
-    /// Of a store that costs.
+    /// The meter of a store that costs money.
     meter: Option<Arc<Meter>>,
 }
 
@@ -45,7 +45,7 @@ impl Metrics {
         Self { service, log, errors, workers, meter }
     }
 
-    /// What the store has used since this was last asked.
+    /// What the store has used since the last call.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.meter.as_ref().map(|meter| meter.since_last())
     }
@@ -56,7 +56,7 @@ impl Metrics {
         self.errors.get_or_create(&Error { code }).inc();
     }
 
-    /// The text of `/metrics`. What the service counts is asked for now; the encoder adds `_total` to counters.
+    /// The text of `/metrics`. The service is asked for its counts now. The encoder adds `_total` to counters.
     pub(crate) fn text(&self) -> String {
         let stats = self.service.stats();
         let mut registry = Registry::with_prefix("linger");
@@ -91,7 +91,7 @@ impl Metrics {
             registry.register("store_units", "Capacity units that they used", units);
         }
         let mut written = String::new();
-        // A string takes whatever is written.
+        // Writing to a string never fails.
         let _ = text::encode(&mut written, &registry);
         written
     }

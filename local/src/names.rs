@@ -1,6 +1,6 @@
 //! Names and addresses as people write them, and as browsers and proxies send them.
 //!
-//! What would never match is refused, with the form that would.
+//! Names that could never match are refused, with the form that would.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 const ORIGIN: &str =
     "an origin is a scheme and a host, and a port if it is not the scheme's own, such as https://example.com";
 
-/// Why there is no `*`: with it any page that somebody opens could read all that is said here, also in an internal network.
+/// Why there is no `*`: any page that somebody opens could read all channels, also those of an internal network.
 const ALL_ORIGINS: &str = "all origins can't be allowed at once: any page that somebody visits could read every channel. \
     Write each origin, such as https://example.com";
 
@@ -45,7 +45,7 @@ pub(crate) fn origin(text: &str) -> Result<HeaderValue, String> {
     }
 }
 
-/// Reads the name of a host, in lower case; one that begins with a dot stands for all names below it.
+/// Reads a host name, in lower case. One that begins with a dot means all names below it.
 pub(crate) fn host(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.contains("://") {
@@ -74,7 +74,7 @@ fn host_and_port(authority: &str, form: &str) -> Result<(String, Option<u16>), S
     Ok((canonical(&host.to_ascii_lowercase(), form)?, port))
 }
 
-/// A host in the one form in which browsers send it; `form` says what it should look like.
+/// A host in the form in which browsers send it. `form` is an example for the error.
 fn canonical(host: &str, form: &str) -> Result<String, String> {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let address: Ipv6Addr = address.parse().map_err(|_| format!("{host} is no address of IPv6"))?;
@@ -95,7 +95,7 @@ fn canonical(host: &str, form: &str) -> Result<String, String> {
     if name != host {
         return Err(format!("{host} ends with a dot, which is another host; write {name}"));
     }
-    // Browsers take what ends in a number for an address of IPv4, however it is written.
+    // Browsers read a name that ends in a number as an IPv4 address, in whatever form.
     let last = name.rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
     if hexadecimal || last.bytes().all(|b| b.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! What happens around every request: its id, its log line, its counters.
+//! What is done for every request: its id, its log line, its counters.
 
 use std::{
     borrow::Cow,
@@ -16,13 +16,14 @@ use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 
-/// The header with which an answer names its request.
+/// The header with the id of the request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What a log line has of a path, in characters.
+/// The longest path in a log line, in characters.
 const PATH_CHARS_MAX: usize = 256;
 
-/// What is said of a request. It is written when it is dropped, since a request also ends when its client goes away.
+/// The log line of a request. It is written when this is dropped, because a request also ends when its client goes
+/// away.
 pub(crate) struct Line {
     id: HeaderValue,
     method: Method,
@@ -47,7 +48,7 @@ impl Line {
         }
     }
 
-    /// Names the request in its answer.
+    /// Puts the id of the request into its answer.
     pub(crate) fn end(mut self, response: &mut Response) {
         self.status = Some(response.status());
         self.report = response.extensions_mut().remove().unwrap_or_default();
@@ -81,7 +82,7 @@ impl Drop for Line {
     }
 }
 
-/// A path as a log line has it: no longer than any that leads somewhere.
+/// A path for a log line, cut where it is longer than any valid one.
 fn shown(path: &str) -> Cow<'static, str> {
     match path {
         "/sub" => "/sub".into(),

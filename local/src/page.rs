@@ -1,7 +1,7 @@
-//! The page: what is in the binary, or a folder.
+//! The page, from the binary or a folder.
 //!
-//! A file is read whole before it is answered, so that a slow reader has no file open. There are no answers in parts and
-//! no lists of folders: this is for a page, not for downloads.
+//! A file is read whole before it is sent, so that a slow client keeps no file open. There are no range requests and no
+//! listings of folders: this is for a page, not for downloads.
 
 use std::{
     fs,
@@ -26,13 +26,13 @@ use crate::{answers::refuse, development::PRIVATE};
 /// The page of a release, by name; empty in other builds.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
-/// Where other builds have it.
+/// The folder of the page in other builds.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../static");
 
 /// A file that is larger is not served.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// Files that are read at once; each is a descriptor and a thread.
+/// How many files are read at once. Each takes a descriptor and a thread.
 const READS_MAX: usize = 16;
 
 /// Where the page is.
@@ -44,7 +44,7 @@ pub(crate) struct Page {
 
 enum Found {
     File(Bytes),
-    /// A folder with a page, asked for without the slash at its end.
+    /// A folder with a page, requested without the slash at its end.
     Folder,
     Nothing,
 }
@@ -61,7 +61,7 @@ impl Page {
         Ok(Self { folder, reads: Semaphore::new(READS_MAX) })
     }
 
-    /// Answers a request for a file. What is not there is not found, whatever was to be done with it.
+    /// Answers a request for a file. 404 comes before 405.
     pub(crate) async fn answer(&self, request: Request) -> Response {
         let path = request.uri().path();
         let Some(name) = name(path) else {
@@ -98,12 +98,12 @@ impl Page {
     }
 }
 
-/// Whether a file is nobody's business: one whose name begins with a dot, and the key that `linger keys` makes.
+/// Whether a file must not be served: its name begins with a dot, or it is the private key that `linger keys` makes.
 fn is_hidden(name: &str) -> bool {
     name.starts_with('.') || name == PRIVATE
 }
 
-/// The name of the file that is asked for, relative to the folder.
+/// The name of the requested file, relative to the folder.
 fn name(path: &str) -> Option<String> {
     let path = percent_decode_str(path.strip_prefix('/')?).decode_utf8().ok()?.into_owned();
     let name = if path.is_empty() || path.ends_with('/') { path + "index.html" } else { path };
@@ -111,7 +111,8 @@ fn name(path: &str) -> Option<String> {
     name.split('/').all(plain).then_some(name)
 }
 
-/// Reads a file that is really in the folder, and really a file: opening a pipe would wait for its other end.
+/// Reads a file, after checking that it is in the folder and a regular file: opening a pipe would wait for its other
+/// end.
 fn read(folder: &Path, name: &str) -> io::Result<Found> {
     let folder = folder.canonicalize()?;
     let path = folder.join(name).canonicalize()?;
@@ -129,7 +130,7 @@ fn read(folder: &Path, name: &str) -> io::Result<Found> {
     })
 }
 
-/// The tag is weak, since it is the same however the file is encoded.
+/// The tag is weak, because it is the same for each encoding.
 fn file(name: &str, bytes: Bytes, asked: &HeaderMap) -> Response {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);

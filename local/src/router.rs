@@ -1,4 +1,4 @@
-//! Which path leads where, and what happens on the way.
+//! The routes, and what is done for every request.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -34,15 +34,15 @@ use crate::{
     unread::lend,
 };
 
-/// The document of the API, for programs.
+/// The API's description for programs.
 const OPENAPI: &str = include_str!("../../docs/openapi.yaml");
 
-/// Who is let in, to do what.
+/// Whom the limits let in.
 pub(crate) struct Gate {
     pub(crate) hosts: Hosts,
     pub(crate) proxies: Proxies,
     pub(crate) addresses: Arc<Addresses>,
-    /// The store that knows which channels are new, if it counts them.
+    /// The memory store, which knows the channels that exist. Only there are new ones limited.
     pub(crate) memory: Option<Arc<Memory>>,
     pub(crate) answers: Answers,
 }
@@ -54,20 +54,20 @@ pub(crate) struct Front {
     metrics: Arc<Metrics>,
     /// All but the API.
     router: TowerToHyperService<Router>,
-    /// Lets pages of other origins use the API, where there are some.
+    /// CORS, if there are allowed origins.
     cors: Option<CorsLayer>,
 }
 
 impl Front {
-    /// The API, the page, and what is for whoever runs it.
+    /// The API, the page, and the paths for operators.
     pub(crate) fn new(api: Api, page: Page, gate: Gate, metrics: Arc<Metrics>, origins: &[HeaderValue]) -> Self {
         let router = TowerToHyperService::new(router(page, &metrics));
         Self { gate, api, metrics, router, cors: (!origins.is_empty()).then(|| cors(origins)) }
     }
 
-    /// Answers a request. What is done for each of them is done here, by plain calls: a layer of the router would cost
-    /// each of them a microsecond or two. Polls wait by the ten thousand, so the future of this has in it only what they
-    /// need, and what else there is stands in boxes.
+    /// Answers a request. What is done for each request is done here, by plain calls: a layer of the router would cost
+    /// each of them a microsecond or two. Ten thousand polls wait in this future, so it holds only what they need, and
+    /// everything else is in boxes.
     pub(crate) async fn answer(&self, request: Box<Request>, ends: &Ends) -> Response {
         let line = Line::begin(&request, Arc::clone(&self.metrics));
         let gzip = takes_gzip(request.headers());
@@ -97,7 +97,7 @@ impl Front {
         }
     }
 
-    /// Counts what an address publishes, before anything is done for it.
+    /// Counts the messages of an address, before anything is done for them.
     async fn publish(&self, request: Box<Request>, ends: &Ends) -> Response {
         let Gate { addresses, memory, proxies, .. } = &self.gate;
         let client = proxies.client(ends.client, request.headers());
@@ -113,7 +113,7 @@ impl Front {
         self.api.publish(*request, &admit).await.map(Body::from)
     }
 
-    /// Counts the channels that an address polls: each takes as much as a poll of its own.
+    /// Counts the channels of an address's polls. Each costs as much as a poll of its own.
     async fn subscribe(&self, request: Box<Request>, ends: &Ends) -> Response {
         let client = self.gate.proxies.client(ends.client, request.headers());
         let count = |channels| {

@@ -34,33 +34,34 @@ use crate::{
     workers::Workers,
 };
 
-/// What a connection keeps of what it has read, in bytes: a request's head must fit. Browsers send at most 8 KB or so.
+/// The buffer of a connection for what it reads, in bytes: the head of a request must fit. Browsers send about 8 KB at
+/// most.
 const READ_BYTES_MAX: usize = 16 * 1024;
 
-/// One connection too many of an address is told so within this.
+/// How long the refusal of a connection may take, when an address has too many.
 const REFUSAL_MAX: Duration = Duration::from_secs(5);
 
-/// After its last answer a connection is read on for so long, and what comes is thrown away: the answer may be lost when
-/// a connection is closed with something unread.
+/// How long a connection is read after its last answer. What comes is thrown away: the answer may be lost when a
+/// connection is closed with unread data.
 const UNREAD_MAX: Duration = Duration::from_secs(1);
 
-/// When for so long after the signal to stop no connection has ended, those that are left are cut off.
+/// After the signal to stop, when no connection has ended for this long, the others are cut off.
 const STOP_STALL_MAX: Duration = Duration::from_secs(1);
 
-/// And so much later for each connection that there was, whatever happens: the slowest machine answers 1,000 a second.
+/// All are cut off this much later for each connection that there was: the slowest machine answers 1,000 a second.
 const STOP_EACH_MAX: Duration = Duration::from_millis(1);
 
-/// Descriptors that are not for connections: the listener, the log, files being read, the runtime's own.
+/// Descriptors that are not for connections: the listener, the log, files that are read, the runtime's own.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
-/// Connections that the kernel keeps until they are accepted: a herd that arrives at once waits there.
+/// How many connections the kernel keeps until they are accepted, when many arrive at once.
 const BACKLOG: u32 = 4096;
 
 /// A socket that listens, and how many connections it may have.
 pub(crate) struct Server {
     listener: TcpListener,
     connections_max: usize,
-    /// A connection that says nothing, or not all of a request's head, is closed after this.
+    /// How long a connection may send nothing, or only a part of a request's head.
     keep_alive: Duration,
     addresses: Arc<Addresses>,
     proxies: Proxies,
@@ -91,13 +92,13 @@ impl Server {
         Err(refused)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until a signal comes; then calls `close`, which should bring what is under way to an end, and waits for
-    /// that, for as long as connections end.
+    /// Serves until a signal comes. Then it calls `close`, which should end what is under way, and waits for that as
+    /// long as connections go on ending.
     pub(crate) async fn run(self, front: Front, close: impl FnOnce()) -> io::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -111,7 +112,7 @@ impl Server {
         }
         close();
         stopping.send_replace(true);
-        // Who comes meanwhile is told that the server stops. A second signal ends it at once.
+        // New requests are told that the server stops. A second signal ends it at once.
         tokio::select! {
             () = self.accept(&front, &stopping, &slots) => {}
             () = ended(&stopping) => {}
@@ -130,7 +131,8 @@ impl Server {
                     self.workers.spawn(self.converse(socket, peer, Arc::clone(front), stopping.subscribe(), slot));
                 }
                 Err(error) => {
-                    // Out of descriptors, say. Those who wait are still there in a moment.
+                    // For example, there are no more descriptors. The connections that wait will still be there in a
+                    // moment.
                     tracing::warn!(%error, "can't accept a connection");
                     sleep(Duration::from_millis(50)).await;
                 }
@@ -138,7 +140,7 @@ impl Server {
         }
     }
 
-    /// Answers one connection's requests, and keeps its slot until then.
+    /// Answers one connection's requests, and keeps its slot until it ends.
     fn converse(
         &self,
         socket: std::net::TcpStream,
@@ -149,14 +151,14 @@ impl Server {
     ) -> impl Future<Output = ()> + Send + use<> {
         let own = socket.local_addr().map_or(peer.ip(), |own| own.ip());
         let ends = Ends { client: peer.ip(), own, host: OnceLock::new() };
-        // A proxy's connections are those of many.
+        // A proxy's connections are those of many clients.
         let counted = if self.proxies.trust(peer.ip()) { Ok(None) } else { self.addresses.connect(peer.ip()) };
         let keep_alive = self.keep_alive;
         async move {
             let _slot = slot;
-            // From here on its worker's runtime watches it.
+            // From here on, its worker's runtime watches it.
             let Ok(socket) = TcpStream::from_std(socket) else { return };
-            // Answers are written whole; waiting for more would only delay them.
+            // Answers are written whole, so waiting for more would only delay them.
             let _ = socket.set_nodelay(true);
             let socket = Arc::new(socket);
             match counted {
@@ -186,13 +188,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Returns when all connections have ended, each of which has a receiver; or when none ends any more.
+/// Returns when all connections have ended, each of which has a receiver, or when they stop ending.
 async fn ended(stopping: &watch::Sender<bool>) {
     let mut left = stopping.receiver_count();
     let begun = clock::now();
     let all = STOP_STALL_MAX + STOP_EACH_MAX * u32::try_from(left).unwrap_or(u32::MAX);
     while timeout(STOP_STALL_MAX, stopping.closed()).await.is_err() {
-        // Those who come meanwhile are no progress.
+        // New connections meanwhile do not count as progress.
         let now_left = stopping.receiver_count();
         if now_left >= left || clock::now() - begun > all {
             return;
@@ -201,15 +203,15 @@ async fn ended(stopping: &watch::Sender<bool>) {
     }
 }
 
-/// What the requests of one connection are answered with.
+/// The common parts of a connection's requests.
 struct Connection {
     front: Arc<Front>,
     ends: Ends,
     socket: Arc<TcpStream>,
 }
 
-/// Answers a request. What was read of it is carried out, also when its client sends no more or has left, but for a poll:
-/// that is dropped, and frees what it holds.
+/// Answers a request. One that was read is carried out, even if its client has sent its last byte or left. Only a poll
+/// is dropped then, and frees what it holds.
 async fn answer(connection: Arc<Connection>, request: Box<Request<Body>>) -> io::Result<Response> {
     let poll = request.uri().path() == "/sub";
     let response = connection.front.answer(request, &connection.ends);
@@ -247,7 +249,7 @@ where
             .keep_alive(!late)
             .serve_connection(TokioIo::new(Stream::new(Arc::clone(&socket))), service);
         let mut connection = pin!(connection);
-        // How a connection ended is its client's affair.
+        // How a connection ended does not matter to the server.
         tokio::select! {
             _ = connection.as_mut() => false,
             _ = stopping.changed() => {
@@ -265,7 +267,8 @@ where
 
 /// Reads until the client closes the connection too.
 async fn read_away(socket: &TcpStream) {
-    // Not part of the future, which each connection has in memory from its beginning.
+    // The buffer is in a closure, so that it is not a part of the future: each connection has the memory of that from its
+    // beginning.
     let read = || match socket.try_read(&mut [0; 1024]) {
         Ok(len) => len > 0,
         Err(error) => error.kind() == io::ErrorKind::WouldBlock,
@@ -278,7 +281,7 @@ mod tests {
     use super::*;
     use tokio::time::Instant;
 
-    /// Connections that end one after another, so long apart.
+    /// Connections that end one after the other, this long apart.
     fn ending(stopping: &watch::Sender<bool>, count: u32, apart: Duration) {
         for number in 1..=count {
             let connection = stopping.subscribe();

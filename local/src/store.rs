@@ -1,4 +1,4 @@
-//! The store that was asked for, and the meter of one that costs.
+//! The store that the flags choose, and the meter of one that costs money.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::{
 /// A store.
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
-    /// Of one over a table.
+    /// The meter of a store over a table.
     pub(crate) meter: Option<Arc<Meter>>,
-    /// Itself once more, if it is in memory.
+    /// The store once more, if it is the memory store.
     pub(crate) memory: Option<Arc<Memory>>,
 }
 
@@ -48,7 +48,7 @@ fn table(flags: &Flags, meter: &Arc<Meter>) -> Result<dynamodb::Client, Failure>
     Ok(dynamodb::Client::new(settings.map_err(Failure::Credentials)?, Arc::clone(meter)))
 }
 
-/// Makes every log in the table begin anew; says how many there were.
+/// Makes every log in the table begin anew. Returns how many there were.
 #[cfg(feature = "dynamodb")]
 pub(crate) async fn begin_anew(flags: &Flags) -> Result<usize, Failure> {
     table(flags, &Arc::default())?.begin_anew().await.map_err(Failure::Anew)

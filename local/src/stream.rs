@@ -1,4 +1,4 @@
-//! A connection's socket: who is slow to take an answer loses it, and who has left is noticed.
+//! A connection's socket: closes it when the client is slow to take an answer, and notices when the client has left.
 
 use std::{
     io::{self, IoSlice},
@@ -17,24 +17,25 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// A client that does not take its answer loses the connection after this, and a client that takes it slowly a second
-/// later for each [`SLOWEST_BYTES`].
+/// After this, a connection is closed if its client takes nothing of an answer. For each [`SLOWEST_BYTES`] that the
+/// client takes, it has a second more.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
-/// What the slowest client takes in a second: then 512 KiB take it 128 s. Without such a bound a client that takes a byte
-/// now and then would keep an answer in memory for as long as it likes.
+/// What the slowest client takes in a second: 512 KiB take it 128 s then. Without this limit, a client that takes a
+/// byte from time to time would keep an answer in memory for as long as it likes.
 const SLOWEST_BYTES: u64 = 4096;
 
-/// How often it is looked whether a client has left that has also sent more than one request.
+/// How often to check whether a client has left, after it had sent more than one request.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// A client that says no more may still wait for its answer: what needs no holding is answered within this.
+/// How long a client that has closed its sending half can still get an answer. Requests that are not held are answered
+/// within this.
 const LEAVING: Duration = Duration::from_millis(100);
 
-/// A socket that is read and written by one task, and looked at by another.
+/// A socket that one task reads and writes, and another one watches.
 pub(crate) struct Stream {
     socket: Arc<TcpStream>,
-    /// Since when an answer waits for its client, and what the client has taken since.
+    /// Since when an answer waits for its client, and how much the client has taken since.
     behind: Option<(Instant, u64)>,
     late: Pin<Box<Sleep>>,
 }
@@ -44,7 +45,7 @@ impl Stream {
         Self { socket, behind: None, late: Box::pin(sleep(Duration::ZERO)) }
     }
 
-    /// Writes, and counts for how long the client lets it wait.
+    /// Writes, and measures how long the client lets it wait.
     fn write(
         &mut self,
         context: &mut Context<'_>,
@@ -104,7 +105,7 @@ impl AsyncWrite for Stream {
         self.write(context, |socket| socket.try_write_vectored(slices))
     }
 
-    /// Large answers stay where they are, and are not copied into a buffer of the connection.
+    /// Large answers are written from where they are, and not copied into a buffer of the connection.
     fn is_write_vectored(&self) -> bool {
         true
     }
@@ -120,13 +121,13 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Says that nothing more is written.
+/// Tells that nothing more will be written.
 pub(crate) fn shut_down(socket: &TcpStream) -> io::Result<()> {
     SockRef::from(socket).shutdown(Shutdown::Write)
 }
 
-/// Returns when the client has left: has closed the connection, or said that it sends no more, and had a moment to get
-/// what is answered at once.
+/// Returns when the client has left: it has closed the connection, or its sending half and had a moment to get what is
+/// answered at once.
 pub(crate) async fn client_left(socket: &TcpStream) {
     while let Ok(ready) = socket.ready(Interest::READABLE).await {
         if ready.is_read_closed() {

@@ -1,4 +1,4 @@
-//! A request's body that nobody read: what is left of it must not be taken for the next request.
+//! Request bodies that nobody read: the rest must not be taken for the next request.
 
 use std::{
     mem,
@@ -19,16 +19,16 @@ use http_body_util::BodyExt;
 use pubsub::limits::BODY_DRAIN_BYTES_MAX;
 use tokio::time::timeout;
 
-/// For so long the rest of a body is read and thrown away, so that its sender comes to read the answer.
+/// How long the rest of a body is read and thrown away, so that its sender gets to read the answer.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
-/// Where a body goes that is dropped before its end.
+/// Takes a body that is dropped before its end.
 type Place = Arc<Mutex<Option<Body>>>;
 
-/// What may be left of a request's body when it is answered.
+/// What may be left of a request's body after the answer.
 pub(crate) struct Rest {
     place: Option<Place>,
-    /// Who waits to be told to go on has not sent it, and should not.
+    /// A client that waits for `100 Continue` has not sent it, and should not.
     waits: bool,
 }
 
@@ -37,7 +37,7 @@ struct Lent {
     rest: Place,
 }
 
-/// A request whose body comes back when it is not read to its end.
+/// A request whose body is returned if it is not read to its end.
 pub(crate) fn lend(mut request: Box<Request>) -> (Box<Request>, Rest) {
     if request.body().is_end_stream() {
         return (request, Rest { place: None, waits: false });
@@ -49,7 +49,7 @@ pub(crate) fn lend(mut request: Box<Request>) -> (Box<Request>, Rest) {
 }
 
 impl Rest {
-    /// Reads what is left of the body, or says in the answer that the connection ends with it.
+    /// Reads the rest of the body, or announces in the answer that the connection ends.
     pub(crate) async fn read(self, response: &mut Response) {
         let unread = self.place.and_then(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
         let Some(unread) = unread else { return };
@@ -60,7 +60,7 @@ impl Rest {
     }
 }
 
-/// Whether the body came to its end.
+/// Whether the body was read to its end.
 async fn drain(mut body: Body) -> bool {
     let mut len = 0;
     while let Some(frame) = body.frame().await {

@@ -1,7 +1,7 @@
 //! The threads that serve connections, one for each processor.
 //!
-//! Each has a runtime of its own and keeps the connections that it is given. A task that stays on its thread is woken
-//! without a lock and without waking another thread, which is half of what a delivery to many costs.
+//! Each has a runtime of its own, and keeps its connections. A task that stays on its thread is woken without a lock
+//! and without waking another thread, which is half of the cost of a delivery to many clients.
 
 use std::{
     future::pending,
@@ -32,7 +32,7 @@ impl Workers {
         Ok(Self { handles, next: AtomicUsize::new(0) })
     }
 
-    /// How many tasks there are.
+    /// The number of tasks.
     pub(crate) fn tasks(&self) -> usize {
         self.handles.iter().map(|handle| handle.metrics().num_alive_tasks()).sum()
     }

@@ -1,4 +1,4 @@
-// What calls for attention when one looks elsewhere: the title, the icon, and notifications for who wants them.
+// Calls for attention while the reader looks elsewhere: the title, the icon, and notifications for those who want them.
 
 /** @import { Channel, Entry } from './channel.js' */
 
@@ -50,7 +50,7 @@ export function startNotifying(go) {
     if (!latest || document.visibilityState === 'visible' || !allowed()) return;
     const { nick, message } = latest.message;
     try {
-      // Of several tabs, and of several messages, one is shown for each channel.
+      // All tabs together show one notification for each channel.
       const shown = new Notification(`${nick ?? 'anonymous'} in #${channel.name}`, {
         ...{ body: message.slice(0, 200), tag: `linger ${channel.name}`, icon: 'icon.svg' },
       });
@@ -60,7 +60,7 @@ export function startNotifying(go) {
         shown.close();
       };
     } catch {
-      // On Android a page alone may not.
+      // On Android, a page without a service worker may not show one.
     }
   };
 }

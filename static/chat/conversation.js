@@ -1,4 +1,4 @@
-// The conversation of the channel that is open: what was said, older parts as one scrolls up, and what is new.
+// The conversation of the open channel: its messages, older ones as one scrolls up, and new ones.
 
 /** @import { Channel, Entry } from './channel.js' */
 
@@ -8,7 +8,7 @@ import { element, made } from './dom.js';
 import { Item } from './message.js';
 import { untilMidnight } from './words.js';
 
-/** Messages kept in the page: at its end, and when one reads further up. The oldest go, and can be had again. */
+/** How many messages the page has: at its end, and further up. The oldest are dropped, and can be fetched again. */
 const KEPT_AT_END = 1000;
 const KEPT_MAX = 10_000;
 
@@ -16,10 +16,10 @@ const KEPT_MAX = 10_000;
 const OLDER = 100;
 const NEAR_PX = 400;
 
-/** Whoever is so near to the end is at the end. */
+/** A reader this near to the end counts as being there, in pixels. */
 const END_PX = 40;
 
-/** How long screen readers are kept from reading out what is not new: they look at the page after it has changed. */
+/** How long old messages are hidden from screen readers, which look at the page only after it has changed. */
 const QUIET_MS = 500;
 
 export class Conversation {
@@ -30,7 +30,7 @@ export class Conversation {
   /** @type {HTMLElement | undefined} */
   newLine;
   atEnd = true;
-  /** Where the list was scrolled to, and how high it was, when that was found. */
+  /** The scroll position and height of the list when it was last measured. */
   top = 0;
   height = 0;
   /** Whether there is nothing older. */
@@ -51,9 +51,9 @@ export class Conversation {
     this.again.addEventListener('click', () => this.older());
     this.toEnd.addEventListener('click', () => this.goToNew());
     document.addEventListener('visibilitychange', () => this.look());
-    // The window, or the keyboard of a phone.
+    // The window was resized, or a phone's keyboard opened.
     if (globalThis.ResizeObserver) new ResizeObserver(() => this.moved()).observe(this.scroller);
-    // What was unfolded may have put the end out of sight.
+    // An unfolded text may have moved the end out of sight.
     this.list.addEventListener('click', () => this.scrolled());
     this.renameDays();
   }
@@ -102,7 +102,7 @@ export class Conversation {
   came(channel, entries, first) {
     if (channel !== this.channel) return;
     if (first) return this.begin(channel);
-    // The event may be still to come.
+    // The scroll event may still be to come.
     this.moved();
     const before = this.items.length;
     this.add(entries);
@@ -153,7 +153,7 @@ export class Conversation {
     this.look();
   }
 
-  /** Gets what is older than the oldest here, and keeps what one reads where it is. */
+  /** Fetches messages older than the oldest here, and keeps what one reads where it is. */
   async older() {
     const { channel } = this;
     const [oldest] = this.items;
@@ -163,7 +163,7 @@ export class Conversation {
     try {
       const asked = { ...where, channel: channel.name, before: oldest.message.id, limit: OLDER };
       const { messages } = await history(asked);
-      // What was oldest may have gone meanwhile, or another channel be open.
+      // The oldest message may have been dropped meanwhile, or another channel been opened.
       if (this.channel !== channel) return;
       if (this.items[0] === oldest) this.prepend(channel, messages);
       this.complete = messages.length === 0;
@@ -190,7 +190,7 @@ export class Conversation {
     const entries = messages.map((message) => channel.entry(message, channel.own.has(message), false));
     const items = this.made(entries, undefined);
     const [oldest] = this.items;
-    // Its bottom: at its top there may be a day line, which goes.
+    // The bottom, because a day line at the top may go away.
     const { bottom } = oldest.node.getBoundingClientRect();
     this.items.unshift(...items);
     this.quietly(() => this.list.prepend(...items.map(({ node }) => node)));
@@ -216,7 +216,7 @@ export class Conversation {
     this.say('');
   }
 
-  /** The reader has scrolled; or there is more or less room than before, and whoever was at the end is to stay there. */
+  /** The reader scrolled, or there is more or less room: then a reader at the end stays there. */
   moved() {
     const { scrollTop, clientHeight } = this.scroller;
     if (this.atEnd && clientHeight !== this.height) this.goToEnd();
@@ -238,7 +238,7 @@ export class Conversation {
     if (looked) this.scrolled();
   }
 
-  /** To the first new message, if it is still below; from there on to the end. */
+  /** Scrolls to the first new message if it is further down, and from there on to the end. */
   goToNew() {
     const { bottom } = this.scroller.getBoundingClientRect();
     const line = this.newLine?.getBoundingClientRect().top ?? 0;
@@ -251,7 +251,7 @@ export class Conversation {
     this.scroller.scrollTop += node.getBoundingClientRect().top - this.scroller.getBoundingClientRect().top;
   }
 
-  /** The reader looks, or not: says how much is unread, and where. */
+  /** Whether the reader looks at the page. Reports how much is unread, and where. */
   look() {
     const { channel } = this;
     if (channel?.begun && document.visibilityState === 'visible' && this.atEnd) channel.seen();
@@ -262,7 +262,7 @@ export class Conversation {
     this.toEnd.hidden = this.atEnd || this.items.length === 0;
   }
 
-  /** What was today is yesterday at midnight. */
+  /** At midnight, today becomes yesterday. */
   renameDays() {
     const now = new Date();
     for (const item of this.items) item.nameDay(now);

@@ -1,6 +1,6 @@
 // Elements, found and made.
 
-/** A clipboard that says nothing for so long says nothing at all; and how long to say what came of it. */
+/** How long to wait for the clipboard; and how long the result is shown. */
 const COPIED_MS = 1000;
 const SAID_MS = 2000;
 
@@ -16,7 +16,7 @@ export function element(id, type) {
 }
 
 /**
- * An element with text in it: as text, never as markup, for it comes from anybody.
+ * An element with a text. It is never read as markup, because it may come from anybody.
  *
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
@@ -53,7 +53,7 @@ export function closeDialog(dialog) {
 }
 
 /**
- * A button that copies a text. Over plain HTTP there is no clipboard: it says so.
+ * A button that copies a text. Over plain HTTP there is no clipboard, and the button says so.
  *
  * @param {() => string} text
  * @param {string} [label]
@@ -64,7 +64,7 @@ export function copyButton(text, label = 'Copy') {
       copy.textContent = words;
       setTimeout(() => (copy.textContent = label), SAID_MS);
     };
-    // A browser that asks its user says nothing for long.
+    // A browser may take long, because it asks its user.
     const timer = setTimeout(() => say('Select and copy'), COPIED_MS);
     try {
       await navigator.clipboard.writeText(text());

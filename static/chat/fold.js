@@ -1,10 +1,10 @@
-// Texts of any length in little room: the beginning, and the rest when a reader wants it.
+// Long texts: the beginning, and the rest when the reader wants it.
 
 /** @import { Part } from './parts.js' */
 
 import { button, made } from './dom.js';
 
-/** What is longer than this is folded, to this: so nothing is folded for the sake of a line. */
+/** Texts longer than the first are folded to the second, so that never just one line is folded. */
 const LONG = { characters: 2000, lines: 25 };
 const SHORT = { characters: 1000, lines: 12 };
 
@@ -21,7 +21,7 @@ function end(text, room) {
 }
 
 /**
- * The parts before a position, and those after it; a part that it falls into is on both sides.
+ * The parts before a position, and those after it. A part with the position inside is divided.
  *
  * @param {Part[]} parts
  * @param {number} at
@@ -41,8 +41,8 @@ function split(parts, at) {
 }
 
 /**
- * A paragraph with a text in it, and the button that unfolds it if it is long. What is folded is there, and is not laid
- * out: a thousand long messages cost a reader no more than a thousand short ones.
+ * A paragraph with a text, and a button that unfolds it if it is long. The folded part is in the page, but is not laid
+ * out: so a thousand long messages cost a reader no more than a thousand short ones.
  *
  * @param {string} text
  * @param {Part[]} parts the same text

@@ -5,7 +5,7 @@
 
 import { element, icon, made } from './dom.js';
 
-/** More is not counted out. */
+/** Above this, the exact number is not shown. */
 const COUNTED_MAX = 99;
 
 /** @param {string} name */
@@ -43,9 +43,9 @@ export class List {
     element('side-close', HTMLButtonElement).addEventListener('click', () => this.show(false));
     element('shade', HTMLElement).addEventListener('click', () => this.show(false));
     addEventListener('keydown', ({ key }) => key === 'Escape' && this.shown && this.show(false));
-    // Where there is room again, it is no sheet.
+    // When there is room again, the list is not a sheet.
     matchMedia('(min-width: 48.01rem)').addEventListener('change', () => this.shown && this.show(false));
-    // Nothing moves away under a pointer.
+    // Nothing may move away from under the pointer.
     this.list.addEventListener('pointerleave', () => this.order());
   }
 
@@ -99,7 +99,7 @@ export class List {
     link.href = address(name);
     link.title = name;
     link.addEventListener('click', (event) => {
-      // Whoever wants it in another tab gets it there.
+      // A click that opens another tab does so.
       if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
       event.preventDefault();
       this.go(name);

@@ -1,4 +1,4 @@
-// One message as an element, and what it shows depending on the one before it.
+// One message as an element, and how it depends on the one before it.
 
 /** @import { Message } from '../client/types.js' */
 
@@ -7,7 +7,7 @@ import { folded } from './fold.js';
 import { parts } from './parts.js';
 import { dayOf, dayWords, hue, initial, isBlank, timeWords } from './words.js';
 
-/** What one person says within so long stands together. */
+/** Messages of one person within this time are shown together. */
 const TOGETHER_MS = 5 * 60_000;
 
 /** What stands for a person in little room. @param {string | null} nick */
@@ -69,7 +69,7 @@ function copies(text) {
 }
 
 /**
- * The body of a message, by all means: in a browser that lacks what it takes, its plain text.
+ * The body of a message. If the browser lacks something that this needs, it is plain text.
  *
  * @param {Message} message
  * @param {HTMLElement} when
@@ -92,25 +92,25 @@ export class Item {
     const when = made('time', '', short);
     when.dateTime = message.time;
     when.title = whole;
-    // Not that of the text beside it.
+    // Not the direction of the text beside it.
     when.dir = 'auto';
     this.message = message;
     this.at = time.getTime();
-    // What says no time stands in the day of what is before it.
+    // An item without a time belongs to the day of the one before it.
     this.day = dayOf(time) || -Infinity;
     this.gap = gap;
     this.node = made('li', 'message', drawn(message, when));
     this.node.classList.toggle('own', own);
     this.node.classList.toggle('mention', mention);
     if (gap) this.node.prepend(made('p', 'gap', 'Some messages may be missing here.'));
-    /** The latest day so far: clocks of several servers may lag, but a day that is over does not come again. */
+    /** The latest day so far. The clock of one server may be behind, but a day that is over does not come again. */
     this.latestDay = this.day;
     /** @type {HTMLElement | undefined} */
     this.dayLine = undefined;
   }
 
   /**
-   * Shows what depends on the item before this one: a new day, and whether they stand together, which they don't where
+   * Shows what depends on the item before this one: a new day, and whether both are shown together. They are not if
    * something is missing between them.
    *
    * @param {Item | undefined} before

@@ -1,15 +1,15 @@
-// A text in parts: links, code, and what is around them.
+// A text in parts: links, code, and the rest.
 
-/** So many addresses and pieces of code of one message are looked at. More are no help, and cost every reader time. */
+/** How many links and pieces of code are shown in one message. More would only cost readers time. */
 const LINKS_MAX = 100;
 const CODES_MAX = 100;
 
-/** What ends a sentence, or encloses a link, is not part of it. */
+/** Characters that end a sentence or enclose a link are not a part of it. */
 const AFTER_LINK = '.,:;!?\'*_~]}”’»';
 
 const LINK = /https?:\/\/[^\s<>"“”„«»\p{Cc}\p{Bidi_Control}]+/giu;
 
-/** What begins a block of code, and a piece of code within a line; and what ends a block: a line of its own. */
+/** The beginning of a block of code, and of code within a line; and the end of a block, a line of its own. */
 const CODE = /^```[^\n`]*\n|(`)([^`\n]+)`/gm;
 const BLOCK_END = /\n```[^\S\n]*(?:\n|$)/g;
 
@@ -22,7 +22,7 @@ const BLOCK_END = /\n```[^\S\n]*(?:\n|$)/g;
  */
 
 /**
- * A text in parts, which together are all of it.
+ * Divides a text into parts, which together are the whole text.
  *
  * @param {string} text
  * @returns {Part[]}
@@ -59,7 +59,7 @@ function block(text, begin) {
 }
 
 /**
- * What ends a sentence does not belong to its link, nor does a bracket that was opened before it.
+ * Characters that end a sentence do not belong to a link, nor does a bracket that was opened before it.
  *
  * @param {string} text
  * @param {{links: number}} room how many are still looked at
@@ -98,7 +98,7 @@ function trimmed(link) {
 function address(link) {
   try {
     const { href, username } = new URL(link);
-    // A name before the host is there to deceive.
+    // A user name before the host is there to deceive.
     return username ? undefined : href;
   } catch {
     return undefined;

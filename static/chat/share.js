@@ -1,4 +1,4 @@
-// How others come into a channel: by its link, or from a terminal. And what a channel says in which nothing was said.
+// How others get into a channel: by its link, or from a terminal. Also what an empty channel shows.
 
 import { where } from './access.js';
 import { closeDialog, copyButton, element, made, openDialog } from './dom.js';

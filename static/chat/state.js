@@ -16,7 +16,7 @@ let countdown;
 /** What the button does, depending on the state. @type {Record<string, string>} */
 const ACTIONS = { retrying: 'Try now', offline: 'Try now', stopped: 'Start again' };
 
-/** There is no connection to speak of. */
+/** There is no connection. */
 export function showNoState() {
   clearInterval(countdown);
   shown.hidden = true;
@@ -32,7 +32,7 @@ export function showState(now) {
   shown.dataset.state = now.state;
   shown.textContent = brief;
   shown.title = whole;
-  // Read out once, not each second; and not that all is well from the beginning.
+  // Screen readers read it once, not each second, and not when all is well from the beginning.
   const well = now.state === 'live' || now.state === 'connecting';
   told.textContent = well && told.textContent === '' ? '' : whole;
   trouble.classList.toggle('unseen', well);

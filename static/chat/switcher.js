@@ -13,7 +13,7 @@ function wantedName(text) {
     const { protocol, searchParams } = new URL(text.trim());
     if (/^http/.test(protocol)) return searchParams.get('channel') ?? 'lobby';
   } catch {
-    // A name, then.
+    // Then it is a name.
   }
   return text.trim().replace(/^#\s*/, '');
 }
@@ -63,9 +63,9 @@ export function startSwitcher(channels, go) {
       note.setAttribute('aria-disabled', 'true');
       found.append(note);
     }
-    // Whoever typed a name in full means that one.
+    // A name that is typed in full is meant.
     selected = Math.max(0, others.findIndex(({ name }) => name === wanted));
-    // Enter by accident makes no new channel.
+    // An accidental Enter makes no new channel.
     if (wanted || others.length > 0) select(0);
     else input.removeAttribute('aria-activedescendant');
   }

@@ -1,9 +1,9 @@
-// Names, texts and times as people read them, and the limits as the server counts them.
+// Names, texts and times for people, and the limits as the server counts them.
 
 const TEXT_BYTES_MAX = 32_768;
 const NICK_CHARACTERS_MAX = 64;
 
-/** With less room than this left, the page says how much. */
+/** When less than this is left, the page shows how much. */
 const ROOM_SHOWN_BYTES = 1000;
 
 const encoder = new TextEncoder();
@@ -12,7 +12,7 @@ const encoder = new TextEncoder();
 const bytes = (count) => `${count.toLocaleString()} ${count === 1 ? 'byte' : 'bytes'}`;
 
 /**
- * What is wrong with a text, or how much room is left when that is little. Bytes are counted, not characters.
+ * What is wrong with a text, or how much room is left when that is little. It counts bytes, not characters.
  *
  * @param {string} text
  * @returns {{wrong: boolean, says: string}}
@@ -51,13 +51,13 @@ export function channelName(wanted) {
   return plain.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^-+|-+$/g, '').slice(0, 64);
 }
 
-/** What a channel's name is made of, for people. */
+/** The rule for names of channels, for people. */
 export const NAME_RULE = '1 to 64 letters, digits, dots, hyphens and underscores, without accents';
 
 /** Whether a channel can be called so. @param {string} name */
 export const isChannelName = (name) => /^[A-Za-z0-9._-]{1,64}$/.test(name);
 
-/** A colour for a name, as the angle of its hue: the same wherever it is shown, and far from those of names like it. */
+/** A colour for a name, as the angle of its hue: always the same, and far from those of similar names. */
 export function hue(/** @type {string} */ name) {
   let hash = 0x811c9dc5;
   for (const byte of encoder.encode(name)) hash = Math.imul(hash ^ byte, 0x01000193);
@@ -66,7 +66,7 @@ export function hue(/** @type {string} */ name) {
 
 /** What stands for a name in little room: its first letter, as people count them. @param {string} name */
 export function initial(name) {
-  // Firefox before 125 has no segmenter: there, a letter without its accents, maybe.
+  // Firefox before 125 has no segmenter. There, a letter may lose its accents.
   const [letter] = [...name.trim()];
   const [first] = Intl.Segmenter ? new Intl.Segmenter().segment(name.trim()) : [];
   return first?.segment ?? letter ?? '?';

@@ -44,7 +44,7 @@ for (const [version, jquery] of Object.entries(versions)) {
       await page.fill('[name=message]', 'a & b');
       await page.click('button');
       await shows('ann: a & b');
-      // The hold ends with 409, and the page asks again after a second.
+      // The poll ends with 409, and the page polls again after a second.
       const before = await polls();
       await until('two holds end', async () => (await polls()) >= before + 2);
       await until('it is held again', held);
@@ -68,7 +68,7 @@ for (const [version, jquery] of Object.entries(versions)) {
 for (const [name, start] of Object.entries(browsers)) {
   test(`three tabs of one ${name} that poll a bare /sub are held at once, and hear each message`, async () => {
     const folder = await mkdtemp(join(tmpdir(), 'linger-2013-'));
-    // As many wrote it: nothing makes the address of a poll its own.
+    // As many people wrote it: all polls have the same address.
     const page = await readFile(fixture, 'utf8');
     await writeFile(join(folder, 'index.html'), page.replace('cache: false,', ''));
     await copyFile(versions['3.7.1'], join(folder, 'jquery.js'));

@@ -1,4 +1,4 @@
-// Which answers the client takes for linger's, and what it does with all others.
+// Which answers the client accepts as linger's, and what it does with all others.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

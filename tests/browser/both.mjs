@@ -1,4 +1,4 @@
-// Chromium and Firefox, driven by one tool, and the chat in them. Whatever is said here of a page holds for both.
+// Chromium and Firefox, driven by one tool, and the chat in them. What this file says of a page holds for both.
 
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import puppeteer from 'puppeteer-core';
 import { args, executablePath, until } from './support.mjs';
 
-/** Each starts a browser; a `blocked` one has its cookies blocked, and so lets no page keep anything. */
+/** Each starts a browser. A `blocked` one blocks cookies, so pages can store nothing. */
 export const browsers = {
   async Chromium(blocked = false) {
     const userDataDir = await mkdtemp(join(tmpdir(), 'linger-chromium-'));
@@ -23,7 +23,7 @@ export const browsers = {
       browser: 'firefox',
       executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
       extraPrefsFirefox: {
-        // Tabs behind others are no slower, and none waits for another to load.
+        // Background tabs are as fast as others, and tabs load at the same time.
         'dom.min_background_timeout_value': 4,
         'dom.timeout.enable_budget_timer_throttling': false,
         ...(blocked ? { 'network.cookie.cookieBehavior': 2 } : {}),
@@ -34,13 +34,13 @@ export const browsers = {
 
 let turn = Promise.resolve();
 
-/** Opens or closes a tab, when no other is being opened or closed: Firefox can't do both at once. */
+/** Opens or closes a tab, one at a time: Firefox can't do two at once. */
 export function inTurn(act) {
   turn = turn.then(act, act);
   return turn;
 }
 
-/** Opens the chat, having run `first` in the page before anything of it. What it complains of stands in `complaints`. */
+/** Opens the chat, and runs `first` in the page before its own scripts. Its errors are in `complaints`. */
 export async function openChat(context, address, first, argument) {
   const page = await inTurn(() => context.newPage());
   page.complaints = [];
@@ -53,7 +53,7 @@ export async function openChat(context, address, first, argument) {
 
 const textOf = (selector) => (page) => page.evaluate((selector) => document.querySelector(selector).textContent, selector);
 
-/** What the page says of its connection, in words. */
+/** The state of the connection, as the page shows it. */
 export const told = textOf('#told');
 
 export async function hasState(page, wanted, limit = 30_000) {

@@ -1,5 +1,5 @@
-// Many channels: one connection is held for all that a browser follows, and every tab gets every message of its own
-// channels once, whatever becomes of the others.
+// Many channels: one connection is held for all that a browser follows. Every tab receives every message of its own
+// channels once, whatever happens to the others.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
@@ -36,7 +36,7 @@ for (const [name, start] of Object.entries(sites)) {
     });
     afterEach(() => context.close());
 
-    /** A tab that follows channels of these numbers, and notes what it is given. */
+    /** A tab that follows channels of these numbers, and records what it receives. */
     async function follow(context, numbers) {
       const tab = await context.newPage();
       // A page of the same origin that follows nothing by itself.
@@ -58,7 +58,7 @@ for (const [name, start] of Object.entries(sites)) {
             begun += 1;
             if (begun === channels.length) resolve();
           };
-          // Some in one subscription, the others each in its own.
+          // Some channels in one subscription, and the others each in one of its own.
           subscribe({ base, channels: channels.slice(0, 3), onMessages: note });
           for (const channel of channels.slice(3)) subscribe({ base, channel, onMessages: note });
         });
@@ -72,7 +72,7 @@ for (const [name, start] of Object.entries(sites)) {
     const said = (tab) => tab.evaluate(() => globalThis.said);
     const oneHeld = () => until('one connection is held', () => proxy.held() === 1, 10_000);
 
-    /** Until each tab has had just these messages of its channels, each once, in their order within a channel. */
+    /** Waits until each tab has just these messages of its channels, each once, in their order within a channel. */
     async function hear(tabs, messages, limit = 15_000) {
       for (const tab of tabs) {
         const wanted = messages.filter((line) => tab.channels.includes(line.split(' ')[0]));
@@ -98,7 +98,7 @@ for (const [name, start] of Object.entries(sites)) {
       await oneHeld();
       times.sort((one, other) => one - other);
       t.diagnostic(`published in ${Math.round(times[0])} to ${Math.round(times.at(-1))} ms, half of them within ${Math.round(times[10])} ms`);
-      // With six connections held it took 23 s. The machine may be busy.
+      // With six held connections it took 23 s. The machine may be busy.
       assert.ok(times[10] < 1000, `${times}`);
       await Promise.all(range(0, 20).map((number) => outside(number, 'at once')));
       await hear([tab], [...messages, ...tab.channels.map((channel) => `${channel} at once`)]);

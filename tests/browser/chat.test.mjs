@@ -100,7 +100,7 @@ test('Enter that ends a composition sends nothing, in either order of events', a
 
 test('a message whose answers are lost is tried again, then by hand, and is said once', async () => {
   const page = await open();
-  // It arrives, and its answer does not.
+  // The request arrives, but its answer does not.
   await page.route('**/pub', async (route) => {
     await route.fetch();
     await route.abort();
@@ -276,7 +276,7 @@ for (const [timezoneId, offset] of [['Pacific/Tongatapu', 13 * 60], ['Pacific/Ho
     for (let number = 0; number < times.length; number += 1) await publish(server.base, `${number}`);
     const context = await browser.newContext({ timezoneId, locale: 'en-GB' });
     contexts.push(context);
-    // The server's messages, as if they had been published then.
+    // The server's messages, with these times.
     await context.route('**/sub?*last=*', async (route) => {
       const response = await route.fetch();
       const answer = await response.json();

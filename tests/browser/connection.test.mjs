@@ -1,4 +1,4 @@
-// What becomes of the chat when the connection, the server or the page goes away, and comes back.
+// What happens to the chat when the connection, the server or the page goes away and comes back.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
@@ -103,7 +103,7 @@ for (const [name, start] of Object.entries(sites)) {
       const proxy = await startProxy();
       const { folder, remove } = await pageFor(proxy.base);
       const front = await startServer('--static-dir', folder);
-      // Whoever the page is, the proxy says that it may.
+      // The proxy allows every origin.
       Object.assign(proxy, { target: site.api, origin: front.base });
       try {
         const page = await openChat(context, `${front.base}/?channel=${channel}`);
@@ -128,7 +128,7 @@ for (const [name, start] of Object.entries(sites)) {
       const page = await open(context);
       await say(page, 'before');
       await shows(page, 'before');
-      // It still accepts connections, and never answers.
+      // The server still accepts connections, but never answers.
       site.hang();
       try {
         await page.locator('#told', { hasText: 'did not answer in time' }).waitFor({ state: 'attached', timeout: 60_000 });
@@ -140,7 +140,7 @@ for (const [name, start] of Object.entries(sites)) {
         site.goOn();
       }
       await hasState(page, 'live');
-      // What could not be sent goes by itself, in its order.
+      // Messages that could not be sent are sent by themselves, in their order.
       await shows(page, 'before', 'meanwhile', 'and more');
       assert.equal(await page.locator('.gap').count(), 0);
     });

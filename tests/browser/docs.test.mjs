@@ -1,4 +1,4 @@
-// What docs/CLIENT.md and the README show of the client works, as it stands there.
+// What docs/CLIENT.md and the README show of the client works as it is written there.
 
 import assert from 'node:assert/strict';
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';

@@ -1,4 +1,5 @@
-// The chat's channels: what is unread is counted, remembered and the same in all windows; one joins, leaves and switches.
+// The chat's channels. Unread messages are counted, remembered, and the same in all windows. People join, leave and
+// switch channels.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
@@ -79,7 +80,7 @@ test('windows of one browser have the same channels, and what is read in one is 
   for (const page of [one, other]) await until('both are listed', async () => (await rows(page)).length === 2);
   await outside('a', 'hi');
   await shows(one, 'hi');
-  // In front it is read. The other window hears of it.
+  // The window in front reads it, and the other one is told.
   await one.bringToFront();
   await has(other, 'a', 'b');
   await outside('b', 'ho');
@@ -153,7 +154,7 @@ test('twenty channels are followed in one hold, and each is there at once when o
   await until('all but the open one are unread', async () => (await page.title()).startsWith('(18) '));
   await page.route('**/sub?**', (route) => route.abort());
   await page.locator('#list a', { hasText: `${named('x')}-7` }).click();
-  // It was heard already: nothing is asked for.
+  // It has come already, so nothing is requested.
   assert.deepEqual(await shown(page), ['in 7']);
 });
 

@@ -1,5 +1,5 @@
-// How the chat looks and feels: no state of it breaks a rule of accessibility, each is photographed, and a long
-// conversation stays smooth. The pictures stand in target/screens, to be looked at.
+// How the chat looks and feels: each of its states keeps the rules of accessibility, and is photographed; and a long
+// conversation stays smooth. The pictures are in target/screens.
 
 import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
@@ -31,7 +31,7 @@ const conversation = [
   ['مريم', 'صباح الخير، أنا في الطريق'],
 ];
 
-/** What brings the page into each state. Each ends where there is something to look at. */
+/** The steps that bring the page into each state. */
 const states = {
   connecting: {
     opened: false,
@@ -93,7 +93,7 @@ const states = {
   },
   missed: {
     async enter(page) {
-      // The look after the answer that says so is the one that is not answered.
+      // The next look is not answered, so this state stays.
       const { port } = server;
       await page.route('**/sub?*channels=*', async (route) => {
         const response = await route.fetch().catch(() => undefined);
@@ -203,7 +203,7 @@ const looks = {
   'dark phone': { viewport: { width: 390, height: 700 }, colorScheme: 'dark', isMobile: true, hasTouch: true },
 };
 
-/** What a finger hits is so large on a phone, but for links within a text. */
+/** On a phone, everything that can be tapped has this size, except links within a text. */
 const TARGET_PX = 44;
 
 for (const [name, { path = '/', opened = true, state = 'live', enter }] of Object.entries(states)) {
@@ -279,7 +279,7 @@ test('everything can be reached and done by keyboard', async () => {
   assert.equal(await focus(), 'name');
   await page.keyboard.press('Escape');
   assert.equal(await focus(), 'switch-open');
-  // What is found is gone through with the arrows, and channels with Alt and the arrows.
+  // The arrows move through what was found, and Alt with the arrows through channels.
   for (const name of ['garden', 'ops']) await goTo(page, name);
   await page.keyboard.press('Control+k');
   await page.keyboard.press('ArrowDown');
@@ -311,7 +311,7 @@ test('5,000 messages stay smooth, at the end and further up', { timeout: 240_000
   const context = await browser.newContext();
   const page = await openChat(context, server.base);
   const devtools = await context.newCDPSession(page);
-  // The page's own processor time, in milliseconds: it does not matter what else runs on the machine.
+  // The page's own processor time, in milliseconds, which does not depend on other programs.
   await devtools.send('Performance.enable', { timeDomain: 'threadTicks' });
   const used = async () => {
     const { metrics } = await devtools.send('Performance.getMetrics');
@@ -322,7 +322,7 @@ test('5,000 messages stay smooth, at the end and further up', { timeout: 240_000
       await Promise.all(Array.from({ length: 20 }, (_, index) => publish(server.base, `Message ${number + index}, https://example.com/${number}`, { nick: `Nick ${number % 7}` })));
     }
   };
-  // So that nothing is let go.
+  // So that no messages are dropped.
   await send(0, 100);
   await until('some are there', async () => (await shown(page)).length === 100);
   await page.evaluate(() => document.querySelector('#scroller').scrollTo(0, 500));

@@ -1,4 +1,4 @@
-// The npm package: packed, installed in a fresh project, and used as people use packages.
+// The npm package: packed, installed in a new project, and used as people use packages.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -37,7 +37,7 @@ after(async () => {
 
 const write = (name, ...lines) => writeFile(join(project, name), `${lines.join('\n')}\n`);
 
-/** Publishes a text in a channel of its own, and prints it when it comes back. */
+/** Publishes a text in a channel of its own, and prints it when it arrives. */
 const roundTrip = (base, text) => [
   `const where = { base: ${JSON.stringify(base)}, channel: 'package' };`,
   `const { id } = await publish({ ...where, message: '${text}' });`,

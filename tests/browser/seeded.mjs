@@ -1,12 +1,12 @@
-// A server that fails, is slow and loses answers, and readers that note what they were given: all of it as a seed says.
+// A server that fails, is slow and loses answers, and readers that record what they receive. A seed decides all of it.
 
 import assert from 'node:assert/strict';
 import { subscribe } from '../../static/client.js';
 
-/** So many messages of a channel come at once: fewer than a server gives, so that there is more. */
+/** How many messages of a channel one answer has: fewer than a server gives, so that more are left. */
 const LIMIT = 3;
 
-/** Numbers that look random, and are the same for the same seed. */
+/** Random numbers that are the same for the same seed. */
 export function numbers(seed) {
   let state = seed * 7919;
   return (below) => {
@@ -15,11 +15,11 @@ export function numbers(seed) {
   };
 }
 
-/** A server with channels in memory, whose answers take their time, and sometimes do not come. */
+/** A server with channels in memory. Its answers take time, and sometimes do not come. */
 export class Server {
   channels = new Map();
   waiting = new Set();
-  /** What is being asked by whoever still wants to know. */
+  /** The requests that wait for an answer. */
   polls = new Set();
   broken = true;
 
@@ -67,7 +67,7 @@ export class Server {
       };
       const fate = this.broken ? this.random(20) : 19;
       const later = (act) => this.clock.setTimeout(over(act), this.random(50));
-      // Some aborts come to nothing, as some do in a browser.
+      // Some aborts have no effect, as in a browser.
       if (fate % 2) signal.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError')));
       if (fate === 0) return later(() => reject(new TypeError('Failed to fetch')));
       if (fate === 1) return later(() => resolve(new Response('<h1>busy', { status: 503 })));
@@ -87,7 +87,7 @@ export class Server {
   };
 }
 
-/** What a subscription was given, and what it should have been, from its first batch of each channel on. */
+/** What a subscription received, and what it should have received, from its first batch of each channel on. */
 export class Reader {
   had = new Map();
   wrong = [];

@@ -1,6 +1,6 @@
-// Subscriptions that come and go at random, over a server that fails, is slow and loses answers: each is given every
-// message of its channels once, in its order. A seed replays what happened: SEED=12 node --test seeds.test.mjs. SEEDS=400
-// tries so many.
+// Subscriptions that come and go at random, over a server that fails, is slow and loses answers. Each receives every
+// message of its channels once, in order. SEED=12 node --test seeds.test.mjs repeats one seed, and SEEDS=400 tries that
+// many.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -15,7 +15,7 @@ const STEPS = 120;
 
 const names = Array.from({ length: 30 }, (_, number) => `c${number}`);
 
-/** A history: readers that come and go, each in one of so many tabs, and messages meanwhile. */
+/** A history: readers that come and go, each in one of several tabs, and messages meanwhile. */
 async function history(seed, tabs, t) {
   const random = numbers(seed);
   t.mock.method(Math, 'random', () => random(1_000_000) / 1_000_000);

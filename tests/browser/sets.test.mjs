@@ -7,7 +7,7 @@ import { Clock, batch, server, settled } from './clock.mjs';
 
 const base = 'http://linger.test';
 
-/** A page: subscriptions that share a server and a clock. What each was given stands in `said`, as `channel text`. */
+/** A page: subscriptions that share a server and a clock. `said` has what each received, as `channel text`. */
 function page() {
   const { asked, fetch, latest } = server();
   const clock = new Clock();
@@ -31,7 +31,7 @@ function page() {
 /** An answer of several channels. */
 const several = (channels) => ({ channels });
 
-/** Where a page's latest poll asked from, and for how long. */
+/** The positions in a page's latest poll, and how long it is held. */
 const asks = ({ query }) => [query.channels, query.wait];
 
 test('twenty channels are looked at in one request, and held in one', async () => {
@@ -73,7 +73,7 @@ test('a loop over several channels gets one batch after the other, the first of 
   assert.deepEqual([value.channel, value.cursor, value.messages.length], ['a', '7-1', 0]);
   assert.deepEqual([(await batches.next()).value].map(({ channel, messages }) => [channel, messages[0].message]), [['b', 'nine']]);
   await settled();
-  // Nobody has asked for more yet.
+  // No poll with more channels was sent yet.
   assert.equal(asked.length, 1);
   await batches.return();
   assert.equal(clock.running, 0);
@@ -89,7 +89,7 @@ test('a channel that is joined ends the hold; the next one stands where each was
   await settled();
   assert.ok(held.signal.aborted);
   assert.deepEqual(latest().query, { channels: 'b', last: '3', wait: '0' });
-  // What is published meanwhile is what the next hold is answered with.
+  // The next hold is answered with what was published meanwhile.
   await latest().answer(several({ b: batch(4, 'four') }));
   assert.deepEqual(asks(latest()), ['a:7-1,b:7-4', '25']);
   await latest().answer(several({ a: batch(2, 'meanwhile') }));

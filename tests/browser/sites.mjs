@@ -1,6 +1,6 @@
-// What the chat is tried against: the server, and both functions with DynamoDB Local behind them. A site has the
-// address of its page and of its API, and can be hung, let go on, and stopped; whoever starts it again at the same
-// `ports` finds an empty log. With `access`, keys and an audience, tokens are needed.
+// The servers that the chat is tested with: the linger server, and both functions over DynamoDB Local. A site has the
+// address of its page and of its API, and can be frozen, let go on, and stopped. When it is started again at the same
+// `ports`, its log is empty. With `access`, keys and an audience, it requires tokens.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -18,13 +18,13 @@ async function serverSite([port] = [], access) {
   return { page: base, api: base, ports: [had], ...go };
 }
 
-/** As `functions/watch` runs them, in a group of processes of its own, which a terminal would end with Ctrl-C. */
+/** The functions, as `functions/watch` runs them, in a process group of its own, which a terminal would end with Ctrl-C. */
 async function functionsSite(ports, access) {
   const [page, api] = ports ?? [await freePort(), await freePort()];
   const guarded = access && { LINGER_ACCESS_KEYS: access.keys, LINGER_ACCESS_AUDIENCE: access.audience };
   const env = { ...process.env, PAGE_PORT: page, API_PORT: api, ...guarded };
   const watch = spawn(`${root}/functions/watch`, { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
-  // Not our own stderr: whoever reads that would wait for a watch that outlives its test.
+  // Not this process's stderr: a program that reads that would wait for a watch that outlives its test.
   watch.stderr.pipe(process.stderr, { end: false });
   const ended = once(watch, 'exit');
   const said = [];
@@ -55,12 +55,12 @@ async function freePort() {
   return port;
 }
 
-/** Whether some server still answers there. */
+/** Whether a server still answers there. */
 function answers(port) {
   return fetch(`http://127.0.0.1:${port}/`).then(() => true, () => false);
 }
 
-/** The polls of a browser: those that wait now, and how long each took that has ended, in milliseconds. */
+/** The polls of a browser: those that are held, and how long each that has ended took, in milliseconds. */
 export function watchPolls(context) {
   const waiting = new Map();
   const ended = [];
@@ -77,12 +77,12 @@ export function watchPolls(context) {
   };
   context.on('requestfinished', end);
   context.on('requestfailed', end);
-  // Those of a page that is closed end without a word.
+  // When a page is closed, its polls end without an event.
   context.on('page', (page) => page.on('close', () => [...waiting.keys()].filter((poll) => poll.frame().page() === page).forEach(end)));
   return { ended, held: () => [...waiting.values()].filter(({ held }) => held).length };
 }
 
-/** Until exactly one poll is held, and still is a moment later: between two holds there is none. */
+/** Waits until exactly one poll is held, and still is a moment later: between two holds there is none. */
 export async function oneHold(polls, limit) {
   await until('one poll is held', async () => {
     if (polls.held() !== 1) return false;
@@ -91,7 +91,7 @@ export async function oneHold(polls, limit) {
   }, limit);
 }
 
-/** Whether no poll is held, and none is a second later: between two holds there is none for a moment. */
+/** Whether no poll is held, now and a second later: between two holds there is none for a moment. */
 export async function noHold(polls) {
   if (polls.held() > 0) return false;
   await new Promise((resolve) => setTimeout(resolve, 1000));

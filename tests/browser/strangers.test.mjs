@@ -1,5 +1,5 @@
-// The chat in Chromium and Firefox among strangers: proxies and caches on the way, a browser that refuses or lacks
-// things, messages that are hard to draw. Nothing is lost, nothing comes twice, and what the page says is true.
+// The chat in Chromium and Firefox under bad conditions: proxies and caches on the way, a browser that refuses or lacks
+// things, messages that are hard to draw. Nothing is lost, nothing comes twice, and the page shows the true state.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -15,7 +15,7 @@ const answers = {
   'a gateway that forbids': [{ status: 403, type: 'application/json', body: '{"message":"Forbidden"}' }, /: 403 application\/json/],
 };
 
-/** What a page may lack, one by one: the newest of what it uses, and what browsers refuse to some pages. */
+/** What a page may lack, one by one: the newest features that it uses, and those that browsers refuse to some pages. */
 const optional = {
   'Intl.Segmenter': 'delete Intl.Segmenter',
   'URL.canParse': 'delete URL.canParse',
@@ -54,7 +54,7 @@ for (const [name, start] of Object.entries(browsers)) {
     after(() => Promise.all([browser.close(), server.stop()]));
 
     let count = 0;
-    /** Does something with a proxy in front of the server, a channel, and a context of its own. */
+    /** Runs a test with a proxy in front of the server, a channel, and a context of its own. */
     const among = (act) => async () => {
       count += 1;
       const channel = `strangers-${count}`;
@@ -69,7 +69,7 @@ for (const [name, start] of Object.entries(browsers)) {
       }
     };
 
-    /** Says three things from both sides, two of them while somebody disturbs. */
+    /** Publishes three messages from both sides, two of them during a disturbance. */
     const chatsThrough = async ({ open, outside, channel }, page, disturb, calm) => {
       await outside('before');
       await shows(page, 'before');
@@ -98,7 +98,7 @@ for (const [name, start] of Object.entries(browsers)) {
           await new Promise((resolve) => setTimeout(resolve, 4000));
           assert.notEqual(await page.evaluate(() => document.querySelector('#state').dataset.state), 'stopped');
           proxy.instead = undefined;
-          // Nobody waits out a pause who asks not to.
+          // The pause can be ended by hand.
           await page.evaluate(() => document.querySelector('#retry').click());
           await hasState(page, 'live');
         };
@@ -133,7 +133,7 @@ for (const [name, start] of Object.entries(browsers)) {
         await page.evaluate(() => document.querySelector('#switch-open').click());
         assert.ok(await page.evaluate(() => document.querySelector('#name').getClientRects().length > 0));
         await page.evaluate(() => document.querySelector('#switch-close').click());
-        // It takes a moment to find out that tabs can't share.
+        // It takes a moment to notice that tabs can't share.
         if (/lock|channel/i.test(thing)) await new Promise((resolve) => setTimeout(resolve, 4000));
         await site.outside('later');
         await until('it comes', () => page.evaluate(() => document.querySelectorAll('#conversation .text').length === 3));
@@ -143,7 +143,7 @@ for (const [name, start] of Object.entries(browsers)) {
     }
 
     test('a message that can not be drawn is shown as plain text, and those around it as they are', among(async ({ open, outside }) => {
-      // Nothing that a message needs works for this one.
+      // For this message, everything that it needs fails.
       const page = await open(() => {
         const { split } = String.prototype;
         String.prototype.split = function (...by) {
@@ -232,7 +232,7 @@ for (const [name, start] of Object.entries(browsers)) {
 
     test('a tab that may not rest does not wait behind a leader that rests', among(async ({ open, outside, channel }) => {
       const rests = () => {
-        // Hidden for longer than any page is, as soon as it is told so.
+        // As if it had been hidden for longer than it takes to rest.
         const { setTimeout: later } = globalThis;
         globalThis.setTimeout = (call, ms, ...more) => later(call, ms === 30_000 ? 0 : ms, ...more);
         Object.defineProperty(Document.prototype, 'visibilityState', { get: () => 'hidden' });
@@ -284,7 +284,7 @@ for (const [name, start] of Object.entries(browsers)) {
         const { value } = await subscribe({ channel: '${channel}', last: 1, ${options} }).next();
         parent.postMessage(value.messages[0].message, '*');
       </script>`;
-      // The page allows no scripts in itself but its own files: so the frames are of a page that says nothing of it.
+      // The page's policy allows only scripts of its own files, so the frames are in a page without a policy.
       await page.goto(`${server.base}/healthz`);
       await page.goto(`${proxy.base}/config.js`);
       assert.equal(await heard(script('')), 'in a frame');

@@ -1,4 +1,4 @@
-// What the browser tests share: a server as a process, and a real Chromium.
+// Common parts of the browser tests: a server as a process, and a real Chromium.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -26,7 +26,7 @@ export async function startServer(...options) {
   const stop = async (signal = 'SIGTERM') => {
     child.kill(signal);
     await ended;
-    // No server writes a token anywhere. Every JWT begins so.
+    // No server writes a token anywhere. Every JWT begins like this.
     assert.doesNotMatch(JSON.stringify(log), /eyJ[\w-]{16}/);
   };
   const signal = (name) => child.kill(name);
@@ -44,8 +44,8 @@ export function startBrowser() {
 }
 
 /**
- * A browser as people have it: a tab behind another is hidden, and one that is left waits in the back-forward cache. A
- * browser that a test tool starts itself has neither. `context` is its only one.
+ * A browser as people use it: a background tab is hidden, and a page that is left goes to the back-forward cache. In a
+ * browser that a test tool starts itself, neither happens. `context` is its only one.
  */
 export async function startOwnBrowser() {
   const profile = await mkdtemp(join(tmpdir(), 'linger-profile-'));
@@ -68,7 +68,7 @@ export async function startOwnBrowser() {
   return { context: browser.contexts()[0], close };
 }
 
-/** The page in a folder of its own, whose API is elsewhere. */
+/** Copies the page into a folder of its own, with an API elsewhere. */
 export async function pageFor(base) {
   const folder = await mkdtemp(join(tmpdir(), 'linger-page-'));
   await cp(`${root}/static`, folder, { recursive: true });
@@ -77,10 +77,10 @@ export async function pageFor(base) {
 }
 
 /**
- * A proxy in front of a server `target`; if it has an `origin`, for pages of that. While it has an answer `instead`, with
- * a status, a type and a body, it gives that to what is for the API. While it is `caching` it answers a GET to the API
- * with the last answer to the same path, whatever its query is. `held()` is how many polls wait there that have waited
- * for longer than a look takes.
+ * A proxy in front of a server `target`; with an `origin`, for pages of that origin. While it has an answer `instead`,
+ * with a status, a type and a body, it returns that for the API. While it is `caching`, it answers a GET to the API
+ * with the last answer to the same path, whatever the query. `held()` is how many polls have waited there for longer
+ * than a look takes.
  */
 export async function startProxy(target = '') {
   const proxy = { target, origin: '', instead: undefined, caching: false };
@@ -122,7 +122,7 @@ export async function startProxy(target = '') {
   return proxy;
 }
 
-/** Opens the chat, and waits until it is connected. What it complains of stands in `complaints`. */
+/** Opens the chat, and waits until it is connected. Its errors are in `complaints`. */
 export async function openChat(context, address) {
   const page = await context.newPage();
   page.complaints = [];
@@ -137,7 +137,7 @@ export async function openChat(context, address) {
   return page;
 }
 
-/** What the server says when it refuses a request, as Playwright fulfils a route. */
+/** The server's refusal of a request, as Playwright fulfils a route. */
 export function problem(status, code, detail) {
   const body = JSON.stringify({ type: 'about:blank', title: 'Refused', status, detail, code });
   return { status, contentType: 'application/problem+json', body };
@@ -147,7 +147,7 @@ export function hasState(page, wanted) {
   return page.locator(`#state[data-state="${wanted}"]`).waitFor({ timeout: 60_000 });
 }
 
-/** The texts of the conversation; not those that are not sent yet. */
+/** The texts of the conversation, without those that are not sent yet. */
 export function shown(page) {
   return page.locator('#conversation .text').allTextContents();
 }
@@ -156,7 +156,7 @@ export async function shows(page, ...wanted) {
   await until(`the page shows ${wanted}`, async () => JSON.stringify(await shown(page)) === JSON.stringify(wanted));
 }
 
-/** Says something as a person does, who may have changed the name first. */
+/** Sends a message as a person does, perhaps after changing the name. */
 export async function say(page, text, nick) {
   if (nick !== undefined) {
     if (await page.locator('#me').isVisible()) await page.click('#me');
@@ -167,14 +167,14 @@ export async function say(page, text, nick) {
   await page.press('#message', 'Enter');
 }
 
-/** Goes to a channel as a person does who knows its name, or its link. */
+/** Goes to a channel as a person does who knows its name or its link. */
 export async function goTo(page, wanted) {
   await page.keyboard.press('Control+k');
   await page.fill('#name', wanted);
   await page.press('#name', 'Enter');
 }
 
-/** Publishes from outside the browser; again with the same key, as the API says, when a busy store did not take it. */
+/** Publishes from outside the browser; again with the same key when a busy store refused it. */
 export async function publish(base, message, fields = {}) {
   const key = Math.random().toString(36).slice(2);
   const body = new URLSearchParams({ message, key, ...fields });
@@ -192,7 +192,7 @@ export async function texts(base, channel = 'lobby') {
   return (await response.json()).messages.map(({ message }) => message);
 }
 
-/** Waits until this is so. */
+/** Waits until this is true. */
 export async function until(what, isSo, limit = 15_000) {
   const begun = performance.now();
   while (!(await within(what, isSo(), limit))) {
@@ -201,7 +201,7 @@ export async function until(what, isSo, limit = 15_000) {
   }
 }
 
-/** What is promised, if it comes in time. What is asked of a page may never be answered. */
+/** The value of a promise, if it comes in time. A page may never answer. */
 export async function within(what, promised, limit) {
   let timer;
   const late = new Promise((_, reject) => {

@@ -1,4 +1,4 @@
-// Tabs of one browser, which share a poll. A browser opens six connections to a host: eight polls would not fit.
+// Tabs of one browser share a poll. A browser opens six connections to a host, so eight polls would not fit.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
@@ -43,7 +43,7 @@ for (const [name, start] of Object.entries(sites)) {
         said.push(`from ${index}`);
         for (const reader of tabs) await shows(reader, ...said);
       }
-      // One answered poll for each message, and maybe a look of a tab that was ahead of the leader.
+      // One answered poll for each message, and perhaps a look of a tab that was ahead of the leader.
       const asked = polls.ended.length - before;
       assert.ok(asked >= 8 && asked <= 12, `${asked} polls for 8 messages`);
       await oneHold(polls);
@@ -59,7 +59,7 @@ for (const [name, start] of Object.entries(sites)) {
       const said = [];
       let longest = 0;
       while (tabs.length > 1) {
-        // The one that opened first leads; then the next in line.
+        // The tab that opened first leads; then the next in line.
         const closed = performance.now();
         await tabs.shift().close();
         said.push(`after ${tabs.length}`);
@@ -124,7 +124,7 @@ for (const [name, start] of Object.entries(sites)) {
       const other = await open(context);
       await outside('goes on');
       await shows(other, 'goes on');
-      // Taken up again, it goes on where it was.
+      // When it subscribes again, it goes on where it was.
       const next = await abandoned.evaluate(() => globalThis.batches.next());
       assert.deepEqual(next.value.messages.map(({ message }) => message), ['goes on']);
     });
@@ -137,7 +137,7 @@ for (const [name, start] of Object.entries(sites)) {
         const { subscribe } = await import('./client.js');
         const { base } = await import('./config.js');
         let answered = false;
-        // The leader is answered late, and the other one not before the leader is.
+        // The leader is answered late, and the other tab only after that.
         const late = async (...asked) => {
           await new Promise((resolve) => setTimeout(resolve, answered ? 0 : 1000));
           return fetch(...asked).finally(() => (answered = true));

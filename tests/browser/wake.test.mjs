@@ -8,7 +8,7 @@ import { Clock, batch, server, settled, subscribed } from './clock.mjs';
 const base = 'http://linger.test';
 const sent = { status: 'sent', id: '7-1', channel: 'c' };
 
-/** A subscription in its sixth pause, which is a long one. */
+/** A subscription in its sixth pause, which is long. */
 async function paused() {
   const random = mock.method(Math, 'random', () => 0.999);
   const subscription = subscribed();

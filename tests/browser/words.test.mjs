@@ -1,11 +1,11 @@
-// Texts as the chat takes them apart, without a browser.
+// How the chat divides texts into parts, without a browser.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parts } from '../../static/chat/parts.js';
 import { channelName, checkNick, checkText, dayWords, initial, isBlank, isChannelName, mentions, timeWords } from '../../static/chat/words.js';
 
-/** Where a link ends, said as simply as it can be: as long as its last character does not belong to it, it is shorter. */
+/** Where a link ends, in the simplest way: its last character is cut off while it does not belong to it. */
 function trimmed(link) {
   const closes = link.split(')').length > link.split('(').length;
   const last = link.at(-1);

@@ -1,4 +1,4 @@
-// What a connection costs, by what its client does to it: memory and descriptors of the server, for each.
+// What a connection costs the server, in memory and descriptors, for each kind of client.
 //
 //     cargo build --profile server && node tests/load/memory.mjs [CONNECTIONS]
 import { spawn } from 'node:child_process';
@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const connections = Number(process.argv[2] ?? 2000);
 
-/** A new server, with nothing in its log. */
+/** A new server with an empty log. */
 async function start() {
   const child = spawn('target/server/linger', ['--port', '0', '--log-format', 'off'], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = await new Promise((resolve) => child.stdout.once('data', (data) => resolve(String(data).split('\n'))));
@@ -19,7 +19,7 @@ const resident = ({ child }) => 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileSync
 const descriptors = ({ child }) => readdirSync(`/proc/${child.pid}/fd`).length;
 const send = (path, extra, body) => `${path} HTTP/1.1\r\nhost: localhost\r\n${extra}\r\n${body}`;
 
-/** Opens so many connections, writes this to each, and reads nothing. */
+/** Opens this many connections, writes this to each, and reads nothing. */
 async function open(port, count, written) {
   const sockets = [];
   for (let number = 0; number < count; number += 1) {
@@ -56,7 +56,7 @@ for (const [name, written] of Object.entries(cases)) {
     const headers = { 'content-type': 'application/x-www-form-urlencoded' };
     await fetch(`http://127.0.0.1:${server.port}/pub`, { method: 'POST', headers, body: text });
   }
-  // What was freed is used first.
+  // Freed memory is used first.
   const before = [resident(server), descriptors(server)];
   const sockets = await open(server.port, connections, written);
   let peak = 0;

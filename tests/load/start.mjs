@@ -17,7 +17,7 @@ const binaries = {
 };
 const ROUNDS = 20;
 
-/** Starts a binary, and returns how many milliseconds went by until it asked. */
+/** Starts a binary, and returns the milliseconds until its first request. */
 async function start(binary) {
   let asked;
   const question = new Promise((resolve) => {

@@ -1,9 +1,9 @@
-//! What a history of publishes and polls must be, whoever kept the log and however they were asked.
+//! What must be true of a history of publishes and polls, with any store and any way to poll.
 //!
 //! A history is what clients saw of one channel: each publish with its answer, and each subscriber's chain of polls. It
-//! is checked for the promises that `pubsub::store` makes. Texts are unlike each other, so that a text names its message.
-//! A simulation knows more than clients do, and says it: when each slot was written, when the log was lost, and how long
-//! a poll's process was disturbed.
+//! is checked for the promises that `pubsub::store` makes. All texts differ, so that a text identifies its message. A
+//! simulation also records what clients can't know: when each slot was written, when the log was lost, and how long a
+//! poll's process was disturbed.
 
 mod beginning;
 mod progress;
@@ -21,17 +21,17 @@ use pubsub::cursor::Cursor;
 /// One attempt to publish.
 #[derive(Clone, Debug)]
 pub struct Publish {
-    /// What was published; unlike all others, but for repeats with the same key.
+    /// The text. No other publish has it, except repeats with the same key.
     pub text: String,
     /// The idempotency key.
     pub key: Option<String>,
     /// When it was sent.
     pub begun: Duration,
-    /// When its answer came, or was given up.
+    /// When its answer came, or it was given up.
     pub ended: Duration,
-    /// Where it stands, if it was answered 200.
+    /// Its cursor, if the answer was 200.
     pub id: Option<Cursor>,
-    /// For how long it is kept.
+    /// Its retention.
     pub kept: Duration,
 }
 
@@ -48,24 +48,24 @@ pub struct Poll {
     pub cursor: Cursor,
     /// Whether messages were missed.
     pub missed: bool,
-    /// Whether it may wait.
+    /// Whether it may be held.
     pub held: bool,
-    /// Whether it was answered because of another channel, and this one had nothing to say.
+    /// Whether another channel of the poll caused the answer, and this one had nothing.
     pub aside: bool,
-    /// For how long messages are kept, as far as its process knows.
+    /// The retention of its process.
     pub kept: Duration,
-    /// For how long, while it lasted, something went wrong between its process and the table.
+    /// How long during the poll something went wrong between its process and the table.
     pub trouble: Duration,
 }
 
-/// Where a chain begins.
+/// The beginning of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
     /// After a cursor.
     After(Cursor),
     /// At the end, as a bare poll does too.
     Latest,
-    /// So many messages before the end.
+    /// This many messages before the end.
     Last(usize),
     /// At the oldest message retained.
     Earliest,
@@ -80,7 +80,7 @@ pub struct Chain {
     pub polls: Vec<Poll>,
 }
 
-/// Messages before a position, as somebody was told who asked for the newest of them.
+/// A page of history, as a client received it.
 #[derive(Clone, Debug)]
 pub struct Glimpse {
     /// The position.
@@ -98,24 +98,24 @@ pub struct History {
     pub publishes: Vec<Publish>,
     /// All subscribers.
     pub chains: Vec<Chain>,
-    /// All looks back.
+    /// All pages of history.
     pub glimpses: Vec<Glimpse>,
     /// When the log was lost.
     pub losses: Vec<Duration>,
     /// When each slot was written, if that is known.
     pub written: Option<BTreeMap<(u64, u64), Duration>>,
-    /// Slots that this version can't read: whoever asks for what came last is not given what stands below.
+    /// Slots that this version can't read. A poll with `last` gets no messages from below one.
     pub unreadable: BTreeSet<(u64, u64)>,
-    /// Everything that was there in the end, and when that was.
+    /// All messages that were there in the end, and when that was.
     pub audit: Option<(Duration, Vec<(Cursor, String)>)>,
 }
 
 /// How strict to be.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rules {
-    /// For how long a message may stay unseen by somebody who holds: zero unless publishers crash and stores fail.
+    /// How long a held poll may not see a message: zero unless publishers crash and stores fail.
     pub patience: Duration,
-    /// And by somebody who only looks.
+    /// The same for a poll with `wait=0`.
     pub patience_of_looks: Duration,
     /// How long a poll may take to notice that its log was lost and another one has begun.
     pub patience_of_losses: Duration,
@@ -123,7 +123,7 @@ pub struct Rules {
     pub skew: Duration,
 }
 
-/// Checks a history, and says everything that is wrong with it.
+/// Checks a history, and returns everything that is wrong with it.
 ///
 /// # Errors
 /// One sentence for each fault.
@@ -147,11 +147,10 @@ pub fn check(history: &History, rules: Rules) -> Result<(), Vec<String>> {
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
-/// Every message that anybody knows of, by epoch and offset.
+/// Every known message, by epoch and offset.
 type Log = BTreeMap<(u64, u64), String>;
 
-/// Messages that were acknowledged, by their place: sent for the first time when they `begun`, and acknowledged for the
-/// first time when they `ended`.
+/// Acknowledged messages, by their position: first sent at `begun`, and first acknowledged at `ended`.
 type Acknowledged = BTreeMap<(u64, u64), Publish>;
 
 fn place(cursor: Cursor) -> (u64, u64) {
@@ -176,14 +175,14 @@ fn acknowledged(history: &History) -> Acknowledged {
 }
 
 impl Publish {
-    /// Whether it was still kept when a poll was answered, whatever clocks say.
+    /// Whether it was still retained when a poll was answered, however wrong the clocks are.
     fn retained_at(&self, poll: &Poll, rules: Rules) -> bool {
         self.begun.saturating_add(self.kept.min(poll.kept)) > poll.ended + rules.skew
     }
 }
 
-/// Whoever knows of a place knows of the same message there, and no message stands in two, unless it was published again
-/// when the first of them had expired.
+/// Everybody who knows a position knows the same message there, and no message is at two positions, unless it was
+/// published again after the first one had expired.
 fn one_order(history: &History, rules: Rules, faults: &mut Vec<String>) -> Log {
     let acknowledged = history.publishes.iter().filter_map(|publish| Some((publish.id?, &publish.text)));
     let polls = history.chains.iter().flat_map(|chain| &chain.polls);
@@ -204,7 +203,7 @@ fn one_order(history: &History, rules: Rules, faults: &mut Vec<String>) -> Log {
     log
 }
 
-/// Whether a message was tried over a longer time than it is kept.
+/// Whether the attempts to publish a message took longer than its retention.
 fn outlived(history: &History, text: &str, rules: Rules) -> bool {
     let tries = || history.publishes.iter().filter(|publish| publish.text == text);
     let span = tries().map(|publish| publish.ended).max().zip(tries().map(|publish| publish.begun).min());
@@ -212,7 +211,8 @@ fn outlived(history: &History, text: &str, rules: Rules) -> bool {
     span.zip(kept).is_some_and(|((ended, begun), kept)| ended - begun + rules.skew >= kept)
 }
 
-/// A publish that begins after another one was answered stands after it. A repeat counts from its first try.
+/// A message whose publish began after another one was answered comes after that one. A repeat counts from its first
+/// attempt.
 fn publishes_stand_in_their_order(history: &History, faults: &mut Vec<String>) {
     let mut begun = HashMap::new();
     for publish in &history.publishes {
@@ -237,7 +237,7 @@ fn publishes_stand_in_their_order(history: &History, faults: &mut Vec<String>) {
     }
 }
 
-/// While its message is kept a key names one message, at one place.
+/// While its message is retained, a key identifies one message, at one position.
 fn once_per_key(history: &History, rules: Rules, faults: &mut Vec<String>) {
     let mut answers: HashMap<&str, Vec<&Publish>> = HashMap::new();
     for publish in history.publishes.iter().filter(|publish| publish.id.is_some()) {
@@ -255,7 +255,7 @@ fn once_per_key(history: &History, rules: Rules, faults: &mut Vec<String>) {
     }
 }
 
-/// A chain has every known message between where it began and where it ends, once and in order.
+/// A chain has every known message between its beginning and its end, once and in order.
 fn nothing_skipped(chain: &Chain, log: &Log, fault: &mut impl FnMut(String)) {
     let mut stands = chain.start.cursor();
     for poll in &chain.polls {
@@ -263,7 +263,7 @@ fn nothing_skipped(chain: &Chain, log: &Log, fault: &mut impl FnMut(String)) {
         let first_delivered = delivered.first().map(|((epoch, offset), _)| (*epoch, offset.saturating_sub(1)));
         let end = place(poll.cursor);
         let after = match stands.map(place) {
-            // What is gone is gone, and only the server knows from where on it is there.
+            // After `missed`, only the server knows from where on messages are still there.
             _ if poll.missed => first_delivered,
             None => first_delivered,
             Some((0, 0)) => Some((end.0, 0)),
@@ -287,8 +287,8 @@ fn nothing_skipped(chain: &Chain, log: &Log, fault: &mut impl FnMut(String)) {
     }
 }
 
-/// In one log something is missed only when something that was there may have expired; and whoever is told so is given
-/// all that is still there.
+/// Within one log, `missed` may be answered only if a message may have expired. Then the poll also has all messages
+/// that are still there.
 fn missed_for_a_reason(
     chain: &Chain,
     history: &History,
@@ -302,7 +302,7 @@ fn missed_for_a_reason(
         if poll.missed && stands.is_none() && !poll.held {
             fault(format!("began at {} and was told that it missed something", poll.cursor));
         } else if poll.missed {
-            // By the shortest time that anybody keeps messages for: a publisher's clock may be off, or set to another one.
+            // By the shortest retention that anybody has: a publisher's clock may be off, or its retention different.
             let may_be_gone = |publish: &Publish| {
                 publish.begun.saturating_add(publish.kept.min(poll.kept)) <= poll.ended + rules.skew
             };
@@ -321,7 +321,7 @@ fn missed_for_a_reason(
     }
 }
 
-/// What was answered is there in the end, unless it has expired or its log was lost.
+/// What was acknowledged is there in the end, unless it has expired or its log was lost.
 fn durable(history: &History, acknowledged: &Acknowledged, rules: Rules, faults: &mut Vec<String>) {
     let Some((at, audit)) = &history.audit else { return };
     let there: HashSet<_> = audit.iter().map(|(id, _)| place(*id)).collect();

@@ -8,7 +8,7 @@ use std::{
     sync::LazyLock,
 };
 
-/// Where it is: in `DYNAMODB_ENDPOINT`, or in one that this process started, in memory.
+/// Its address: from `DYNAMODB_ENDPOINT`, or of one that this process started, in memory.
 ///
 /// # Panics
 /// When there is neither, saying how to get it.
@@ -17,12 +17,12 @@ pub static ENDPOINT: LazyLock<String> = LazyLock::new(|| {
     env::var("DYNAMODB_ENDPOINT").unwrap_or_else(|_| SHARED.endpoint.clone())
 });
 
-/// One that runs. It ends with the process that started it, or when this is dropped.
+/// A running one. It ends with the process that started it, or when this is dropped.
 pub struct DynamoDbLocal {
     /// Its address.
     pub endpoint: String,
     process: Child,
-    /// When this closes, it ends by itself.
+    /// It ends when this closes.
     _stdin: ChildStdin,
 }
 

@@ -1,6 +1,6 @@
-//! Numbers that are the same again for the same seed.
+//! Random numbers that are the same for the same seed.
 
-/// Xorshift: any sequence does, as long as it is another one for each seed.
+/// Xorshift. Any sequence will do, if each seed has another one.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

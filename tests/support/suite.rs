@@ -13,10 +13,10 @@ use pubsub::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How long the stores under test keep messages.
+/// The retention of the stores under test.
 pub const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// An empty store, and the clock that it goes by.
+/// An empty store, and its clock.
 pub struct Bench {
     /// The store.
     pub store: Arc<dyn Store>,
@@ -73,7 +73,7 @@ impl Bench {
         self.store.read(&Channel::default(), start, Limit::MAX).await.expect("read")
     }
 
-    /// What comes after a cursor, as soon as there is something.
+    /// What comes after a cursor, once there is something.
     async fn news(&self, after: Cursor) -> Batch {
         let channel = Channel::default();
         let mut tail = self.store.tail(&channel, after);
@@ -255,7 +255,7 @@ mod items {
         let first = bench.try_append(None, "a", Some("k")).await.expect("appended").id;
         bench.clock.advance(23 * HOUR);
         assert_eq!(bench.try_append(None, "a", Some("k")).await.expect("repeated").id, first);
-        // Up to an hour longer, it may or may not be.
+        // For up to an hour after that, it may be there or not.
         bench.clock.advance(2 * HOUR + HOUR / 60);
         let again = bench.try_append(None, "other", Some("k")).await.expect("appended");
         assert!(again.id != first && !again.repeated);
@@ -299,7 +299,7 @@ mod items {
         let mut stands = bench.append("0").await;
         let mut tail = bench.store.tail(&channel, stands);
         for round in 1..4 {
-            // Dropped at some await, and asked again.
+            // It is dropped at some await, and asked again.
             for ms in [0, 1, 7] {
                 let _ = tokio::time::timeout(Duration::from_millis(ms), tail.next()).await;
             }

@@ -1,11 +1,11 @@
 //! Publishing.
 //!
-//! One rule keeps a message from standing twice: **never move on from a slot that is not decided.** A put that was not
-//! answered may still land. So a publisher asks the same slot again, or gives up; it takes another offset only when it
-//! has seen a filler, or a stranger, in its own. A key is moved only from a slot that was seen to hold a filler.
+//! One rule keeps a message from being in the log twice: **never leave a slot that is not decided.** A put without an
+//! answer may still land. So a publisher tries the same slot again, or gives up. It takes another offset only when its
+//! slot is known to hold a filler, or another message. A key is moved only from a slot that is known to hold a filler.
 //!
-//! And one keeps a message from being acknowledged where nobody looks any more: a slot that was given out longer ago
-//! than [`BELIEVED_MS`](crate::BELIEVED_MS) is not acknowledged, whatever its put said.
+//! Another rule keeps a message from being acknowledged below what readers have already passed: a slot that was given
+//! out longer ago than [`BELIEVED_MS`](crate::BELIEVED_MS) is not acknowledged, whatever its put returned.
 
 use std::time::Duration;
 
@@ -24,19 +24,19 @@ use crate::{
     table::{Counted, Moved, Table, TableError},
 };
 
-/// How often a publisher that readers have overtaken takes another offset before it gives up.
+/// How many offsets a publisher takes while readers fill its slots, before it gives up.
 const ROUNDS_MAX: usize = 5;
 
-/// How often a publisher tries to count up a head that others change at the same moment.
+/// How often a publisher tries to count up a head that others change at the same time.
 const TURNS_MAX: usize = 3;
 
-/// A filler that only spares others a wait is not waited for any longer.
+/// The longest wait for a filler that only spares readers a wait.
 const GIVE_UP_MAX: Duration = Duration::from_millis(250);
 
-/// A slot that was given out, and when. The time is the message's.
+/// An offset that was given out, and when. That is also the time of its message.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// The head as it was then, or a little later.
+    /// The head at that time, or a little later.
     head: Head,
     offset: u64,
     time: u64,
@@ -100,8 +100,8 @@ impl<T: Table> DynamoDb<T> {
         Err(StoreError::Busy)
     }
 
-    /// Takes the next offset of a channel. Nothing was written for this message before, so a table that refuses it is
-    /// busy.
+    /// Takes the next offset of a channel. Nothing of this message is written yet. So if the table refuses, the error
+    /// is that it is busy.
     async fn give_out(&self, channel: &Channel) -> Result<Place, StoreError> {
         let terms = Terms::new(self.clock.unix_ms(), self.retention_ms);
         let given = |head: Head| Ok(Place { head, offset: head.last, time: terms.now });
@@ -124,15 +124,16 @@ impl<T: Table> DynamoDb<T> {
 }
 
 impl<T: Table> Append<'_, T> {
-    /// Points the key at `place`. Says where to write, or that the message is there already.
+    /// Points the key at `place`. Returns the slot to write to, or that the message is there already.
     async fn point(&self, key: &Key, place: Place) -> Result<Result<Place, Appended>, StoreError> {
         let quiet = place.time.saturating_sub(place.head.silence());
         let old = self.store.table.put_key(&self.log, key, place.pointer(), quiet, place.expires()).await?;
-        // Its own slot in the old item means that an earlier try of this very request had landed.
+        // If the old item points at this slot, an earlier try of this request had landed.
         let Some(Pointer { slot, .. }) = old.filter(|old| old.slot != place.offset) else {
             return Ok(Ok(place));
         };
-        // Another attempt with this key was given that slot. A filler decides whether it was written.
+        // Another attempt with this key was given that slot. Try to fill it: that shows whether its message was
+        // written.
         match self.store.put_filler(&self.log, slot, place.time, &place.head, place.time).await? {
             Some(Slot::Message { draft, .. }) => {
                 self.give_up(place).await;
@@ -143,22 +144,22 @@ impl<T: Table> Append<'_, T> {
         }
     }
 
-    /// Points the key from a slot that was seen to hold a filler to `place`; says where its message is to be written.
+    /// Points the key from a slot that is known to hold a filler to `place`. Returns the slot to write the message to.
     async fn move_key(&self, key: &Key, from: u64, place: Place) -> Result<Place, StoreError> {
         match self.store.table.move_key(&self.log, key, from, place.pointer(), place.expires()).await? {
             Moved::Done => Ok(place),
             Moved::Elsewhere(now) if now.slot == place.offset => Ok(place),
             Moved::Elsewhere(now) => {
-                // A concurrent attempt moved it: its slot is the one.
+                // A concurrent attempt moved the key: write into its slot.
                 self.give_up(place).await;
                 Ok(Place { offset: now.slot, time: now.time, ..place })
             }
-            // It expired meanwhile.
+            // The key has expired meanwhile.
             Moved::Gone => Err(StoreError::NoAnswer),
         }
     }
 
-    /// Puts the message into its slot; nothing if that was decided without it.
+    /// Puts the message into its slot. Returns nothing if the slot was decided without it.
     async fn write(&self, place: Place) -> Result<Option<Appended>, StoreError> {
         let slot = Slot::Message { time: place.time, draft: self.draft.clone(), key: self.key.cloned() };
         let old = self.store.table.put_slot(&self.log, place.offset, &slot, place.expires()).await?;
@@ -174,12 +175,13 @@ impl<T: Table> Append<'_, T> {
         }
     }
 
-    /// The answer when the message of this key was written before.
+    /// The answer when the message of this key was written by an earlier attempt.
     fn repeated(&self, id: Cursor, said: &Draft) -> Result<Appended, StoreError> {
         if said == self.draft { Ok(Appended { id, repeated: true }) } else { Err(StoreError::KeyReused) }
     }
 
-    /// Spares readers the wait for an offset that nobody will write. If it fails, they decide it themselves.
+    /// Fills an offset that nobody will write, so that readers do not wait for it. If that fails, they decide it
+    /// themselves.
     async fn give_up(&self, place: Place) {
         let filled = self.store.put_filler(&self.log, place.offset, place.time, &place.head, place.time);
         let _ = timeout(GIVE_UP_MAX, filled).await;

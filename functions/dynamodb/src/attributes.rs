@@ -85,7 +85,7 @@ pub(crate) fn pointer_of(item: &Item) -> Result<Pointer, TableError> {
     Ok(Pointer { slot: number_of(item, "slot")?, time: number_of(item, "time")? })
 }
 
-/// A slot. One without a time that can be read never expires, as far as this version can tell.
+/// A slot. One whose time can't be read never expires, as far as this version can tell.
 pub(crate) fn slot_of(item: &Item) -> Slot {
     let Ok(time) = number_of(item, "time") else {
         return Slot::Unknown { time: NUMBER_BOUND - 1 };

@@ -1,8 +1,7 @@
-//! Beginning without a cursor, and what was said before one.
+//! Beginning without a cursor, and history.
 //!
-//! The end of a log, for whoever begins, is not the newest offset given out: a message may be on its way to its slot,
-//! and be acknowledged a moment later. The end is just below the lowest slot that is not decided and can still be
-//! acknowledged.
+//! The end of a log is not the newest offset given out: a message may be on its way to its slot, and be acknowledged a
+//! moment later. A reader begins just below the lowest slot that is not decided and can still be acknowledged.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,23 +22,24 @@ use crate::{
     walk::message,
 };
 
-/// What stands below a slot older than this, in milliseconds, is not acknowledged any more:
+/// Below a slot older than this, in milliseconds, nothing is acknowledged any more:
 /// [`BELIEVED_MS`](crate::BELIEVED_MS), and 5 s for clocks that differ.
 const SETTLED_MS: u64 = 10_000;
 
-/// The first query, where only the end is asked for. On a quiet channel it is the last one.
+/// The size of the first query when only the end is asked for. On a quiet channel there is no other.
 const FIRST_PAGE_SLOTS: usize = 10;
 
-/// Each further query: a channel at its highest rate has 10,000 slots that are not settled.
+/// The size of each further query. A channel at its highest rate has 10,000 slots that are not settled.
 const NEXT_PAGE_SLOTS: usize = 1_000;
 
-/// Old holes decided by a beginning, those nearest the end. Their writers have given up, unless clocks are minutes apart.
+/// How many old holes a beginning decides, those nearest the end. Their publishers have given up, unless clocks are
+/// minutes apart.
 const OLD_HOLES_MAX: usize = 100;
 
 /// The upper part of a log.
 struct Top {
     slots: BTreeMap<u64, Slot>,
-    /// What stands here and below has expired, or was not looked at.
+    /// Everything up to here has expired, or was not read.
     bottom: u64,
 }
 
@@ -62,7 +62,7 @@ impl<T: Table> DynamoDb<T> {
         Ok(Batch::new(head.at(after), newest, head.at(end), false, limit))
     }
 
-    /// What stands before a cursor, the newest of it.
+    /// The newest messages before a cursor.
     pub(crate) async fn history(&self, channel: &Channel, before: Cursor, limit: Limit) -> Result<Batch, StoreError> {
         if before == Cursor::ORIGIN {
             return Ok(Batch::empty(before));
@@ -83,7 +83,7 @@ impl<T: Table> DynamoDb<T> {
         Ok(Batch::before(before, newest, false, limit))
     }
 
-    /// Where whoever begins stands, and the newest messages up to there, newest first.
+    /// The cursor at which a reader begins, and the newest messages up to there, newest first.
     async fn end(
         &self,
         channel: &Channel,
@@ -108,7 +108,7 @@ impl<T: Table> DynamoDb<T> {
         Ok((end, newest))
     }
 
-    /// Slots downward from `below`, strongly consistent, until there are enough or all has expired.
+    /// Slots downward from `below`, with strong consistency, until there are enough or the others have expired.
     async fn top(
         &self,
         log: &LogName,
@@ -142,13 +142,13 @@ impl<T: Table> DynamoDb<T> {
 }
 
 impl Top {
-    /// Up to where nothing can still be acknowledged, if this reaches down so far.
+    /// The offset up to which nothing can be acknowledged any more, if these slots reach down to it.
     fn settled(&self, head: &Head, seen: u64) -> Option<u64> {
         let old = |time: u64| seen.saturating_sub(time) > SETTLED_MS;
         if old(head.time) {
             return Some(head.last);
         }
-        // A filler may look older than it is.
+        // A filler may have an earlier time than that of its put, so only messages count.
         let telling = |slot: &Slot| !matches!(slot, Slot::Filler { .. }) && old(slot.time());
         self.slots.iter().rev().find(|(_, slot)| telling(slot)).map(|(offset, _)| *offset)
     }
@@ -159,8 +159,8 @@ impl Top {
         hole.map_or(head.last, |hole| hole - 1)
     }
 
-    /// Messages below an offset, newest first. What lies below an item that can't be read is not among them: it would
-    /// leave a gap.
+    /// Messages below an offset, newest first. Those below an item that can't be read are left out: otherwise there
+    /// would be a gap.
     fn messages(&self, below: u64) -> impl Iterator<Item = (u64, &Slot)> {
         let readable = self.slots.range(..below).rev().take_while(|(_, slot)| !matches!(slot, Slot::Unknown { .. }));
         readable.map(|(offset, slot)| (*offset, slot)).filter(|(_, slot)| matches!(slot, Slot::Message { .. }))

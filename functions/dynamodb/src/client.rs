@@ -1,4 +1,4 @@
-//! The real table: how it is found and asked, and how it is made for development.
+//! The real table: where it is, and how it is reached.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,13 +15,13 @@ use pubsub::meter::Meter;
 
 use crate::table::TableError;
 
-/// A connection that does not come about in this time never will.
+/// A connection that takes longer than this will not succeed.
 const CONNECT_MAX: Duration = Duration::from_millis(500);
 
-/// One try. A put takes about 10 ms.
+/// The longest time for one try. A put takes about 10 ms.
 const ATTEMPT_MAX: Duration = Duration::from_secs(1);
 
-/// All tries of one operation.
+/// The longest time for all tries of one operation.
 const OPERATION_MAX: Duration = Duration::from_secs(3);
 
 const ATTEMPTS_MAX: u32 = 3;
@@ -33,7 +33,7 @@ const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 pub struct Settings {
     /// The table's name.
     pub table: String,
-    /// Another endpoint than AWS's own.
+    /// An endpoint other than AWS's own.
     pub endpoint_url: Option<String>,
     /// The region.
     pub region: String,
@@ -46,15 +46,15 @@ pub struct Settings {
 /// Whose certificates to trust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Roots {
-    /// The system's. Reading its some 140 takes 2.4 ms.
+    /// The system's certificates. Reading its 140 or so takes 2.4 ms.
     System,
-    /// Those of AWS alone, which are built in: for where a process must start fast, and nothing stands before AWS.
+    /// Those of AWS alone, which are built in: for processes that must start fast, and reach AWS directly.
     Amazon,
 }
 
 impl Settings {
-    /// What the environment says: `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` and
-    /// `AWS_ENDPOINT_URL_DYNAMODB`. A local endpoint does without the others.
+    /// Reads `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` and
+    /// `AWS_ENDPOINT_URL_DYNAMODB`. With an endpoint, the others may be missing.
     ///
     /// # Errors
     /// The name of a variable that is missing.
@@ -87,7 +87,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that counts what it asks for.
+    /// A client that counts its requests.
     #[must_use]
     pub fn new(settings: Settings, meter: Arc<Meter>) -> Self {
         let (key, secret, token) = settings.credentials;
@@ -113,8 +113,8 @@ impl Client {
             .credentials_provider(Credentials::new(key, secret, token, None, "env"))
             .http_client(http)
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
-            // A process whose clock is off by more than 15 minutes is refused by DynamoDB. Corrected, it would be let in,
-            // and its time would end up in the log.
+            // DynamoDB refuses a process whose clock is off by more than 15 minutes. With the correction it would be
+            // let in, and its wrong time would get into the log.
             .disable_clock_skew_correction(true)
             .timeout_config(timeouts);
         config.set_endpoint_url(settings.endpoint_url);
@@ -122,7 +122,7 @@ impl Client {
     }
 }
 
-/// What may be assumed after an error. Its cause is logged here, once.
+/// What an error means for the operation. Its cause is logged here, once.
 pub(crate) fn failure<E: std::error::Error + ProvideErrorMetadata + 'static>(error: &SdkError<E>) -> TableError {
     let code = error.code();
     tracing::warn!(code, error = %DisplayErrorContext(error), "the table failed");

@@ -1,23 +1,23 @@
-//! The head of a log: where it begins and ends, and what of it has expired.
+//! The head of a log: its beginning, its end, and how much of it has expired.
 //!
-//! A slot that its table has deleted looks like one that was never written. So a log must know, without looking at its
-//! slots, up to where all has expired. For this the head has a *mark*: an offset, and the time at which everything up to
-//! there will have expired. When that time has come, the mark becomes the base, and the newest offset the next mark. So
-//! while a channel speaks, its base follows at a distance of at most three times the silence that ends a run; slots live
-//! for five times as long, and none that stands above the base is ever missing because it was deleted.
+//! A slot that the table has deleted looks like one that was never written. So the head must say up to which offset
+//! everything has expired. For this it has a *mark*: an offset, and the time at which everything up to there will have
+//! expired. When that time has come, the mark becomes the base, and the newest offset becomes the next mark. So while a
+//! channel is used, everything above its base is at most three times as old as the silence that ends a log. Slots are
+//! kept for five times that, so no slot above the base was ever deleted.
 
 use pubsub::{clock::millis, cursor::Cursor, limits::SILENCE_MARGIN};
 
-/// How far the head's time may be ahead of a publisher's clock, in milliseconds. Two clocks may be 15 minutes off each,
-/// or DynamoDB refuses their signatures, and a request may land 15 minutes after it was signed. Beyond that the
-/// publisher's time is wrong, or it was frozen: it must not set the head's time back.
+/// How far the head's time may be ahead of a publisher's clock, in milliseconds. Each of two clocks may be 15 minutes
+/// off before DynamoDB refuses its signatures, and a request may land 15 minutes after it was signed. Beyond that the
+/// publisher's clock is wrong, or its process was frozen, and it must not set the head's time back.
 const AHEAD_MAX_MS: u64 = 45 * 60 * 1000;
 
-/// Slots live for so many times the silence of their log. The base has passed them after three, or after four when the
-/// retention is raised in between; one is to spare.
+/// How long slots are kept, in multiples of the silence that ends a log. After three, the base has passed them, or
+/// after four when the retention is raised in between. The fifth is a margin.
 const LIFETIMES: u64 = 5;
 
-/// One for each channel. It never expires.
+/// The head item of a channel. It never expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     /// When this log began, in milliseconds since 1970. Compared for equality only.
@@ -26,7 +26,7 @@ pub(crate) struct Head {
     pub(crate) last: u64,
     /// When that was.
     pub(crate) time: u64,
-    /// Everything up to here has expired, whether or not it is still there.
+    /// Everything up to here has expired, whether or not it was deleted.
     pub(crate) base: u64,
     /// Everything up to here will have expired …
     pub(crate) mark: u64,
@@ -38,20 +38,20 @@ pub(crate) struct Head {
     pub(crate) retention: u64,
 }
 
-/// Under which conditions an offset is given out by merely counting up.
+/// The conditions under which an offset is taken by only counting up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) now: u64,
-    /// The head's time must be later than this, or the log may be silent.
+    /// The head's time must be later than this. Otherwise the log was silent, and a new one may have to begin.
     pub(crate) quiet: u64,
-    /// And earlier than this.
+    /// And it must be earlier than this.
     pub(crate) ahead: u64,
     /// The head's retention must be at least this, or one that is being raised already.
     pub(crate) retention: u64,
 }
 
-/// A log that is silent for so long has nothing left, and no request of that time can still land: the margin is longer
-/// than a signature lives (15 minutes) and two clocks may err.
+/// A log that was silent for this long has no messages left, and no request from before can still land: the margin is
+/// longer than a signature is valid (15 minutes) plus the error of two clocks.
 fn silence(retention: u64) -> u64 {
     retention + millis(SILENCE_MARGIN)
 }
@@ -69,8 +69,8 @@ impl Head {
         Self { epoch: now, last: 1, time: now, base: 0, mark: 0, due, kept: retention, retention }
     }
 
-    /// The head with the next offset given out, whatever else has to change with that; nothing when the publisher's
-    /// clock must be wrong.
+    /// The head after the next offset is taken, with whatever else has to change; nothing when the publisher's clock
+    /// must be wrong.
     pub(crate) fn next(self, Terms { now, ahead, retention, .. }: Terms) -> Option<Self> {
         if self.time >= ahead {
             return None;
@@ -82,7 +82,7 @@ impl Head {
         } else if self.due <= now {
             marked(self.retention, retention)
         } else if retention > self.retention && self.kept >= self.retention {
-            // What stands here is deleted by the shorter retention, so it expires by that one.
+            // These slots are deleted by the shorter retention, so they must expire by it.
             marked(self.kept, retention)
         } else {
             head
@@ -104,7 +104,7 @@ impl Head {
         self.time + self.silence() <= now
     }
 
-    /// After so long, in milliseconds, nothing that is written now is left.
+    /// How long, in milliseconds, until nothing that is written now is left.
     pub(crate) fn silence(&self) -> u64 {
         silence(self.retention.max(self.kept))
     }
@@ -131,7 +131,7 @@ mod tests {
         Terms::new(now, retention)
     }
 
-    /// Gives out at each of these times with these retentions; says when each offset was given out and deleted.
+    /// Takes an offset at each of these times with these retentions. Returns when each was given out and deleted.
     fn given(gaps: &[(u64, u64)]) -> (Vec<Head>, Vec<(u64, u64)>) {
         let mut now = BEGUN;
         let mut heads = vec![Head::first(terms(now, gaps[0].1))];
@@ -143,7 +143,7 @@ mod tests {
             if terms.allow(&head) {
                 assert_eq!(next, Head { last: head.last + 1, time: now, ..head }, "it merely counts up");
             }
-            // A publisher that is set to a longer retention than the head's has its slots live by that.
+            // The slots of a publisher with a longer retention than the head's are kept by the longer one.
             slots.push((now, next.expires(now)));
             heads.push(next);
         }

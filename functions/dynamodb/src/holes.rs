@@ -1,8 +1,8 @@
-//! Deciding slots that were given out and not written.
+//! Deciding slots whose offset was given out but that were not written.
 //!
-//! A hole is decided by a filler, put on the condition that the slot is empty. That is safe at any moment above the
-//! base: either the slot holds a filler from then on, or the put brings back the message that was there all along.
-//! Being early only costs a slow publisher another round.
+//! A filler decides a hole. It is put on the condition that the slot is empty. Above the base that is safe at any
+//! moment: either the slot holds a filler from then on, or the put returns the message that is there. If it comes too
+//! early, a slow publisher only has to take another offset.
 
 use futures_util::{StreamExt, stream};
 
@@ -14,11 +14,11 @@ use crate::{
     walk::AGED_MS,
 };
 
-/// Holes decided at once.
+/// Holes that are decided together.
 const DECIDING_MAX: usize = 25;
 
 impl<T: Table> DynamoDb<T> {
-    /// Decides holes together. What is returned stands there from now on. `head` was read at `seen`.
+    /// Decides holes together. The returned slots are what they hold from now on. `head` was read at `seen`.
     pub(crate) async fn decide(
         &self,
         log: &LogName,
@@ -27,8 +27,8 @@ impl<T: Table> DynamoDb<T> {
         seen: u64,
     ) -> Result<Vec<(u64, Slot)>, TableError> {
         let decided = stream::iter(holes).map(|hole| async move {
-            // It looks as old as what makes a hole ripe: what is still undecided below was given out earlier, and whoever
-            // sees this filler decides that at once.
+            // The filler gets the age that makes a hole ripe. Undecided slots below it were given out earlier, so a
+            // reader that sees this filler decides them at once.
             let time = self.clock.unix_ms().saturating_sub(AGED_MS + 1);
             let old = self.put_filler(log, hole, time, head, seen).await?;
             Ok((hole, old.unwrap_or(Slot::Filler { time })))
@@ -37,8 +37,8 @@ impl<T: Table> DynamoDb<T> {
         decided.into_iter().collect()
     }
 
-    /// Decides a slot: it holds a filler from now on, or what is returned, which was there before. Safe only while the
-    /// slot can't be one that has expired and was deleted, so by a view of the log that is still believed.
+    /// Decides a slot: from now on it holds a filler, or the returned slot, which was there before. Safe only if the
+    /// slot can't be one that expired and was deleted, so only with a head that was read a moment ago.
     pub(crate) async fn put_filler(
         &self,
         log: &LogName,

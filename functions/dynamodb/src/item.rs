@@ -1,4 +1,4 @@
-//! What stands in the table.
+//! The items of the table.
 //!
 //! | item | `log` | `offset` | other attributes |
 //! |---|---|---|---|
@@ -7,7 +7,7 @@
 //! | slot: a filler | `lobby@1763942400123` | 1 … | `filler`, `time`, `expires` |
 //! | key | `lobby@1763942400123#the-key` | 0 | `slot`, `time`, `expires` |
 //!
-//! The epoch is part of the name under which slots stand, so a log that lost its head can't mix with its leftovers. A
+//! The epoch is a part of the name of a log's slots, so a log that lost its head can't mix with what is left of it. A
 //! channel's name has neither `@` nor `#`.
 
 use std::fmt;
@@ -17,7 +17,7 @@ use pubsub::{
     message::{Draft, Key, Nick, Text},
 };
 
-/// One log of a channel: the name under which its slots stand.
+/// One log of a channel: the partition of its slots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LogName(String);
 
@@ -30,20 +30,20 @@ impl LogName {
         &self.0
     }
 
-    /// The name under which a key of this log stands.
+    /// The partition of a key of this log.
     pub(crate) fn of_key(&self, key: &Key) -> String {
         format!("{}#{}", self.0, key.as_str())
     }
 }
 
-/// What stands in a slot. Once written it never changes.
+/// What a slot holds. Once written, it never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     /// A message, with the time at which its offset was given out.
     Message { time: u64, draft: Draft, key: Option<Key> },
-    /// Nothing, for ever: somebody decided the slot of a writer who was too slow.
+    /// A filler: nothing, for ever. Its publisher was too slow, or had failed.
     Filler { time: u64 },
-    /// Something that a later version wrote. It is decided, but this version can't tell what it says.
+    /// Something that a later version wrote. The slot is decided, but this version can't read it.
     Unknown { time: u64 },
 }
 
@@ -54,7 +54,7 @@ impl Slot {
         }
     }
 
-    /// About how many bytes DynamoDB counts: names and values.
+    /// About how many bytes DynamoDB counts for it: names and values.
     pub(crate) fn size(&self, log: &LogName) -> usize {
         let fixed = log.as_str().len() + "logoffsettimeexpires".len() + 30;
         match self {
@@ -67,7 +67,7 @@ impl Slot {
         }
     }
 
-    /// The message of a slot, from what the table has of it; nothing if it can't be one.
+    /// The message in a slot, from the item's attributes; nothing if they make no message.
     pub(crate) fn message(time: u64, text: String, nick: Option<String>, key: Option<String>) -> Option<Self> {
         let nick = nick.map(Nick::parse).transpose().ok()?;
         let key = key.map(|key| Key::parse(key.as_bytes())).transpose().ok()?;
@@ -75,7 +75,7 @@ impl Slot {
     }
 }
 
-/// Which slot a key's message stands in, or is to stand in.
+/// The slot that a key's message is in, or is going to be in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pointer {
     pub(crate) slot: u64,

@@ -1,8 +1,8 @@
 //! The log over one DynamoDB table, as `docs/LOG.md` describes it.
 //!
-//! A shared log after CORFU (Balakrishnan et al., NSDI 2012): a sequencer gives out offsets, a slot is written once,
-//! and readers decide the slots of writers who vanished. `table` is the seam: below it stands DynamoDB or its
-//! simulation, above it no type of an SDK.
+//! A shared log like CORFU (Balakrishnan et al., NSDI 2012): a sequencer gives out offsets, a slot is written once, and
+//! readers decide the slots of publishers that failed. `table` is the seam: below it is DynamoDB or its simulation, and
+//! above it is no type of an SDK.
 
 #![cfg_attr(test, expect(clippy::print_stdout, reason = "a simulation says what happened in it"))]
 #![expect(private_bounds, reason = "the seam is this crate's own: others name the store with its client")]
@@ -50,11 +50,11 @@ use self::{
     tail::LogTail,
 };
 
-/// A whole append, and a whole look, takes at most this long by the monotonic clock.
+/// The longest time for a whole append, or a whole look, by the monotonic clock.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
-/// And this long by the wall clock, which goes on while a process is frozen. What took longer is not believed: an append
-/// is not acknowledged, a view of the log decides nothing. A beginning takes it that no slot given out 10 s ago
+/// And the longest by the wall clock, which goes on while a process is frozen. After that, an append is not
+/// acknowledged, and a head is not used to decide anything. A beginning assumes that no slot given out 10 s ago
 /// ([`begin`]'s `SETTLED_MS`) is still acknowledged, so clocks may be 5 s apart.
 const BELIEVED_MS: u64 = 5_000;
 
@@ -63,7 +63,7 @@ pub struct DynamoDb<T = Client> {
     table: T,
     clock: Clock,
     retention_ms: u64,
-    /// Whether it was logged that the table's messages are kept for another time.
+    /// Whether it was logged that the table has another retention.
     told_of_retention: AtomicBool,
 }
 
@@ -74,18 +74,18 @@ impl<T> DynamoDb<T> {
         Self { table, clock, retention_ms: millis(retention), told_of_retention: AtomicBool::new(false) }
     }
 
-    /// What was published at or before this has expired.
+    /// Messages of this time or older have expired.
     fn horizon(&self) -> u64 {
         self.clock.unix_ms().saturating_sub(self.retention_ms)
     }
 
-    /// An error when what began at `begun`, in milliseconds since 1970, has taken too long to be believed.
+    /// An error if what began at `begun`, in milliseconds since 1970, took too long to be relied on.
     fn believed(&self, begun: u64) -> Result<(), TableError> {
         let late = self.clock.unix_ms().abs_diff(begun) > BELIEVED_MS;
         if late { Err(TableError::NoAnswer) } else { Ok(()) }
     }
 
-    /// Ends what takes too long, and does not believe what a sleep of the process has interrupted.
+    /// Gives up what takes too long, and rejects what was interrupted while the process was frozen.
     async fn in_time<V>(&self, work: impl Future<Output = Result<V, StoreError>>) -> Result<V, StoreError> {
         let begun = self.clock.unix_ms();
         let answer = timeout(ANSWER_MAX, work).await.unwrap_or(Err(StoreError::NoAnswer))?;
@@ -93,7 +93,7 @@ impl<T> DynamoDb<T> {
         Ok(answer)
     }
 
-    /// Says once that this process and the publishers are not set to the same retention.
+    /// Logs once that this process and the publishers have different retentions.
     fn compare_retention(&self, head: &Head) {
         if head.retention != self.retention_ms && !self.told_of_retention.swap(true, Relaxed) {
             tracing::warn!(here_ms = self.retention_ms, table_ms = head.retention, "the table has another retention");

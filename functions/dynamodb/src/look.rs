@@ -1,4 +1,4 @@
-//! Looking once: what stands after a cursor now.
+//! One look: what comes after a cursor now.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use crate::{
     walk::{Times, Walk},
 };
 
-/// Slots asked for in one query. Fewer, even for one message, would stop at a row of fillers.
+/// Slots in one query. With fewer, a query even for one message could return nothing but fillers.
 pub(crate) const PAGE_SLOTS: usize = 100;
 
-/// Queries of one look. Beyond it, whoever asked goes on from where it came.
+/// Queries in one look. After that, the caller asks again from the cursor that it got.
 pub(crate) const PAGES_MAX: usize = 50;
 
 impl<T: Table> DynamoDb<T> {
@@ -34,7 +34,7 @@ impl<T: Table> DynamoDb<T> {
         }
     }
 
-    /// What stands after a cursor, by as few requests as can tell.
+    /// What comes after a cursor, with as few requests as possible.
     async fn look(&self, channel: &Channel, after: Cursor, limit: Limit) -> Result<Batch, StoreError> {
         if after != Cursor::ORIGIN {
             let (walk, _) = self.glance(channel, after).await?;
@@ -45,9 +45,9 @@ impl<T: Table> DynamoDb<T> {
         self.look_closely(channel, after, limit, |_| false).await
     }
 
-    /// One eventually consistent query. It can show what is to be delivered, but never that something was missed, and it
-    /// decides nothing: what looks like a hole may have expired and been deleted. Says, too, up to where there may be
-    /// more above what it brought.
+    /// One eventually consistent query. It can find messages, but never that some were missed, and it decides no holes:
+    /// what looks like a hole may have expired and been deleted. Also returns the offset up to which there may be more
+    /// than it found.
     pub(crate) async fn glance(&self, channel: &Channel, at: Cursor) -> Result<(Walk, Option<u64>), TableError> {
         let log = LogName::new(channel, at.epoch());
         let page = self.table.query(&log, Range::Above(at.offset()), Consistency::Eventual, PAGE_SLOTS).await?;
@@ -57,8 +57,8 @@ impl<T: Table> DynamoDb<T> {
         Ok((walk, more_above))
     }
 
-    /// What stands after a cursor, by the head and strongly consistent reads. Only these say that something was missed,
-    /// and decide holes: those with something old above them, and those that are `ripe`.
+    /// What comes after a cursor, by the head and strongly consistent reads. Only these can tell that messages were
+    /// missed, and decide holes: those with an old slot above them, and those that are `ripe`.
     pub(crate) async fn look_closely(
         &self,
         channel: &Channel,
@@ -85,7 +85,7 @@ impl<T: Table> DynamoDb<T> {
         Ok(batch(after, head.epoch, walk, limit))
     }
 
-    /// From the oldest message retained. A beginning, so nothing was missed.
+    /// From the oldest retained message. A reader that begins has missed nothing.
     async fn earliest(&self, channel: &Channel, limit: Limit) -> Result<Batch, StoreError> {
         let seen = self.clock.unix_ms();
         let Some(head) = self.table.head(channel).await? else {
@@ -100,7 +100,7 @@ impl<T: Table> DynamoDb<T> {
         Ok(batch(head.at(floor), head.epoch, walk, limit))
     }
 
-    /// Walks on until there is a message to deliver, or nothing more. `head` was read at `seen`.
+    /// Reads on until there is a message to deliver, or nothing more. `head` was read at `seen`.
     async fn gather(
         &self,
         walk: &mut Walk,
@@ -140,8 +140,8 @@ impl<T: Table> DynamoDb<T> {
         Ok(())
     }
 
-    /// Up to where everything has expired, to about a page: `low` has, what stands above `last` has not. Expired slots
-    /// may stand days deep until the table deletes them, and a search by halves skips them in some twenty queries.
+    /// The offset up to which everything has expired, to within a page: `low` has expired, and what is above `last` has
+    /// not. DynamoDB may keep expired slots for days, and a binary search skips them in about twenty queries.
     async fn expired_up_to(&self, log: &LogName, mut low: u64, last: u64) -> Result<u64, TableError> {
         let mut high = last + 1;
         while high.saturating_sub(low) > PAGE_SLOTS as u64 {
@@ -159,14 +159,14 @@ impl<T: Table> DynamoDb<T> {
         Times { now: self.clock.unix_ms(), horizon: self.horizon() }
     }
 
-    /// Goes on over slots, by this moment's times.
+    /// Walks over these slots, with the times of this moment.
     fn walk(&self, walk: &mut Walk, channel: &Channel, epoch: u64, slots: &BTreeMap<u64, Slot>) {
         let above = slots.range(walk.position + 1..);
         walk.over(channel, epoch, above.map(|(offset, slot)| (*offset, slot)), self.times());
     }
 }
 
-/// What a walk brought somebody who stood at `after`.
+/// The batch that a walk found for a reader at `after`.
 pub(crate) fn batch(after: Cursor, epoch: u64, walk: Walk, limit: Limit) -> Batch {
     Batch::new(after, walk.messages, Cursor::new(epoch, walk.position), walk.missed, limit)
 }

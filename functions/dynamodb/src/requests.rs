@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl Client {
-    /// Counts a request. Where the endpoint reports no units, `least` is what AWS would bill.
+    /// Counts a request. If the endpoint reports no units, `least` is what AWS would bill.
     fn count<O, E>(
         &self,
         kind: Kind,
@@ -115,7 +115,7 @@ impl Table for Client {
         self.count(Kind::PutSlot, write_units(slot.size(log)), &sent, PutItemOutput::consumed_capacity);
         match sent {
             Ok(_) => Ok(None),
-            // The item that stood in the way comes with the failure.
+            // The failure has the item that was there.
             Err(error) => put_failed(&error)?.map(slot_of).ok_or(TableError::NoAnswer).map(Some),
         }
     }
@@ -222,12 +222,12 @@ impl Table for Client {
     }
 }
 
-/// One unit for each begun KiB.
+/// One unit for each KiB or part of one.
 fn write_units(bytes: usize) -> f64 {
     f64::from(u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX))
 }
 
-/// The item for which a put's condition failed, if there is one; other failures stay errors.
+/// The item because of which a put's condition failed, if there is one. Other failures stay errors.
 fn put_failed(error: &SdkError<PutItemError>) -> Result<Option<&Item>, TableError> {
     match error.as_service_error() {
         Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(failed.item()),
@@ -235,7 +235,7 @@ fn put_failed(error: &SdkError<PutItemError>) -> Result<Option<&Item>, TableErro
     }
 }
 
-/// The same of an update.
+/// The same for an update.
 fn update_failed(error: &SdkError<UpdateItemError>) -> Result<Option<&Item>, TableError> {
     match error.as_service_error() {
         Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(failed.item()),

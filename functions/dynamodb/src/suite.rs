@@ -39,7 +39,7 @@ async fn local_table() -> Client {
     client
 }
 
-/// A clock that begins now: DynamoDB Local deletes what has expired within seconds.
+/// A clock that begins now, because DynamoDB Local deletes expired items within seconds.
 fn clock() -> Clock {
     Clock::starting_at(Clock::System.unix_ms())
 }
@@ -67,7 +67,7 @@ mod real {
     tests::store_suite!(bench().await);
 }
 
-/// Does the same to a table, step by step, and says what came of each.
+/// Performs the same steps on a table, and returns the result of each.
 async fn steps(table: &impl Table) -> Vec<String> {
     let (lobby, other) = (Channel::default(), Channel::parse("other").unwrap());
     let log = LogName::new(&lobby, 1_000);
@@ -156,7 +156,7 @@ async fn a_table_that_is_there_already_is_fine() {
     client.create_table().await.unwrap();
 }
 
-/// A new table with the items of another one, as a restored backup has them.
+/// A copy of a table, as if restored from a backup.
 async fn copy_of(client: &Client) -> Client {
     let copy = local_table().await;
     let mut items = client.sdk.scan().table_name(&client.table).into_paginator().items().send();
@@ -178,7 +178,8 @@ async fn in_a_restored_table_every_log_can_begin_anew() {
     let backup = copy_of(&client).await;
     let seen = say(&store, "lost").await;
 
-    // As it is, the restored log gives out offsets that clients have seen, and their cursors skip.
+    // Without `--begin-anew`, the restored log gives out offsets that clients have seen, and their cursors skip
+    // messages.
     let careless = DynamoDb::new(copy_of(&backup).await, Clock::System, RETENTION);
     assert_eq!(say(&careless, "skipped").await, seen);
     let batch = Store::read(&careless, &lobby, Start::After(seen), Limit::MAX).await.unwrap();
@@ -225,7 +226,7 @@ async fn what_a_later_version_wrote_stops_readers_there_and_nowhere_else() {
         let mut tail = store.tail(&lobby, ids[1]);
         assert_eq!(tail.next().await.unwrap_err(), StoreError::Corrupt, "{attribute}");
         for start in [Start::After(ids[2]), Start::Last(Limit::MAX), Start::Before(Cursor::new(ids[0].epoch(), 6))] {
-            // The position of the last may be ahead of the log.
+            // The last cursor may be ahead of the log.
             let Ok(batch) = read(start).await else { panic!("{attribute} {start:?}") };
             let came: Vec<_> = batch.messages().iter().map(|message| message.id()).collect();
             assert!(came == ids[3..] || batch.missed(), "{attribute} {start:?}: {batch:?}");
@@ -233,7 +234,7 @@ async fn what_a_later_version_wrote_stops_readers_there_and_nowhere_else() {
         assert_eq!(read(Start::Before(ids[3])).await.unwrap_err(), StoreError::Corrupt, "{attribute}");
         assert_eq!(read(Start::Latest).await.unwrap().cursor(), ids[4], "{attribute}");
     }
-    // A publisher whose slot holds it takes another one.
+    // A publisher whose slot holds this filler takes another one.
     Store::append(&store, &lobby, draft("more"), Some(Key::parse(b"k").unwrap())).await.unwrap();
 }
 

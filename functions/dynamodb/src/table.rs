@@ -9,16 +9,17 @@ use crate::{
 
 /// One table. Every operation is one request and is atomic. An error may mean that it landed, or lands later.
 pub(crate) trait Table: Send + Sync + 'static {
-    /// Counts up the head of a channel and sets its time, if the terms allow that; else says which head there is.
+    /// Counts up the head of a channel and sets its time, if the terms allow that. Otherwise returns the head that is
+    /// there.
     fn count_up(&self, channel: &Channel, terms: Terms) -> impl Requested<Counted>;
 
-    /// Puts a head in the place of `old`, which is known by its epoch and `last`; says whether it did.
+    /// Replaces the head `old`, which is recognised by its epoch and `last`. Returns whether it did.
     fn put_head(&self, channel: &Channel, old: Option<Head>, new: Head) -> impl Requested<bool>;
 
-    /// Writes a slot that is empty; else says what stands there.
+    /// Writes a slot if it is empty. Otherwise returns what it holds.
     fn put_slot(&self, log: &LogName, offset: u64, slot: &Slot, expires: u64) -> impl Requested<Option<Slot>>;
 
-    /// Points a key that is new, or older than `quiet`; else says where it points.
+    /// Points a key at a slot if the key is new, or older than `quiet`. Otherwise returns what it points at.
     fn put_key(
         &self,
         log: &LogName,
@@ -28,10 +29,10 @@ pub(crate) trait Table: Send + Sync + 'static {
         expires: u64,
     ) -> impl Requested<Option<Pointer>>;
 
-    /// Points a key elsewhere, if it points at slot `from`.
+    /// Points a key at another slot, if it points at slot `from`.
     fn move_key(&self, log: &LogName, key: &Key, from: u64, to: Pointer, expires: u64) -> impl Requested<Moved>;
 
-    /// Slots of a log, within what one request may bring.
+    /// Slots of a log, as many as one request may return.
     fn query(&self, log: &LogName, range: Range, consistency: Consistency, limit: usize) -> impl Requested<Page>;
 
     /// The head of a channel, as it is now.
@@ -42,7 +43,7 @@ pub(crate) trait Table: Send + Sync + 'static {
 pub(crate) trait Requested<T>: Future<Output = Result<T, TableError>> + Send {}
 impl<T, F: Future<Output = Result<T, TableError>> + Send> Requested<T> for F {}
 
-/// What became of counting up.
+/// The result of counting up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counted {
     /// The head as it is now.
@@ -51,12 +52,12 @@ pub(crate) enum Counted {
     Not(Option<Head>),
 }
 
-/// What became of moving a key.
+/// The result of moving a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moved {
-    /// It points where it should.
+    /// It points at the new slot.
     Done,
-    /// It pointed elsewhere, and still does.
+    /// It pointed at another slot, and still does.
     Elsewhere(Pointer),
     /// There is no such key.
     Gone,
@@ -71,10 +72,10 @@ pub(crate) enum Range {
     Below(u64),
 }
 
-/// What a read may miss.
+/// The consistency of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consistency {
-    /// It may miss what was written just now. Costs half.
+    /// It may miss what was written a moment ago. Costs half.
     Eventual,
     /// It misses nothing that was written before it began.
     Strong,
@@ -88,13 +89,13 @@ pub(crate) struct Page {
     pub(crate) more: bool,
 }
 
-/// Why a request was not answered as it should.
+/// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TableError {
     /// The table refused it: too much at once.
     #[error("the table is throttled")]
     Throttled,
-    /// No answer came in time, or one that makes no sense.
+    /// There was no answer in time, or none that makes sense.
     #[error("the table does not answer")]
     NoAnswer,
     /// An item that this version can't read.
@@ -103,7 +104,8 @@ pub(crate) enum TableError {
 }
 
 impl From<TableError> for StoreError {
-    /// An earlier try of a request that was throttled in the end may have landed, so this says nothing of a message.
+    /// When a request is throttled in the end, an earlier try of it may still have landed. So this does not tell
+    /// whether the message is in the log.
     fn from(error: TableError) -> Self {
         match error {
             TableError::Throttled | TableError::NoAnswer => Self::NoAnswer,

@@ -1,4 +1,4 @@
-//! Waiting for news: the one poller that a channel has in a process.
+//! Following a log: the one poller that a channel has in a process.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,61 +19,62 @@ use crate::{
     walk::HOLES_MAX,
 };
 
-/// A hole that this reader has seen for so long is decided: about a hundred times what a put takes.
+/// A hole that this reader has seen for this long is decided: about a hundred times what a put takes.
 const GRACE: Duration = Duration::from_millis(750);
 
-/// Fifty readers that see a hole in the same moment would each decide it in the same moment. Each waits up to so much
-/// longer, and most of them then find it decided.
+/// Each reader waits up to this much longer, at random. Otherwise fifty readers that see a hole at the same time would
+/// all decide it; now most of them find it decided.
 const GRACE_JITTER_MS: u64 = 250;
 
-/// The pause between two queries while there are news, or a hole. What a hold costs is mostly its duration, so asking
-/// often is cheap, and asking once a second would save a tenth.
+/// The pause between two queries while there are new messages, or a hole. Most of the cost of a hold is its duration:
+/// asking often is cheap, and asking only once a second would save a tenth.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// News make it likely that more come: so long after them the pause stays short.
+/// After new messages, more are likely: for this long the pause stays short.
 const LIVELY: Duration = Duration::from_secs(1);
 
 /// The pause on an idle channel.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-/// What a channel adds to the pauses on each, where all who wait on it wait on others as well. On 20 idle channels the pause
-/// is 1.5 s, so that a hold on them all costs less than five holds on one.
+/// What each channel of a poll adds to the pause on an idle channel, if all its holds wait on that many. With 20
+/// channels the pause is 1.5 s, so that a hold on them costs less than five holds on one.
 const PAUSE_MIN_EACH: Duration = Duration::from_millis(15);
 const PAUSE_MAX_EACH: Duration = Duration::from_millis(75);
 
 /// The pause while the table fails.
 const PAUSE_FAILING: Duration = Duration::from_secs(1);
 
-/// Without news, so often the log is looked at closely: whether this is still the log, and whether an eventually
-/// consistent query has missed anything. A hold is answered empty only if this has happened since it began, so it must
-/// be less than the 25 s of a hold.
+/// How often the log is looked at closely while there are no new messages: to see whether it is still the same log, and
+/// whether an eventually consistent query missed something. A hold may end empty only if this has happened since it
+/// began, so it must be less than the 25 s of a hold.
 const CLOSELY_EVERY: Duration = Duration::from_secs(20);
 
-/// While a hole stops a reader, it looks so often at the pages above what it can deliver, so that all holes there grow
-/// ripe together and not one after the other.
+/// While a hole stops a reader, how often it looks at the pages above, so that all holes there become ripe together and
+/// not one after the other.
 const ABOVE_EVERY: Duration = Duration::from_millis(200);
 
-/// So many pages: at 1,000 messages a second, what comes in two seconds.
+/// How many pages: two seconds of messages, at 1,000 a second.
 const PAGES_ABOVE: usize = 20;
 
-/// Goes along one log, by queries.
+/// Follows one log by queries.
 pub(crate) struct LogTail<'a, T> {
     store: &'a DynamoDb<T>,
     channel: &'a Channel,
     at: Cursor,
-    /// Where the last batch ended that had something: the next one begins there, for those who hold it.
+    /// The end of the last batch that had something. The next one begins there, for holds that have that batch.
     told: Cursor,
-    /// When each hole above the position becomes ripe. Kept from one batch to the next: a hole does not grow young again
-    /// because something below it was delivered.
+    /// When each hole above the position becomes ripe. Kept from one batch to the next: when a message below it is
+    /// delivered, a hole stays as old as it is.
     ripens: BTreeMap<u64, Instant>,
     pause: Duration,
-    /// How many channels everybody who waits here waits on at least.
+    /// The least number of channels that a hold here waits on.
     channels: usize,
     failing: bool,
     lively_until: Instant,
     closely_at: Instant,
     above_at: Instant,
-    /// When the last look ended, in milliseconds since 1970: the wall clock tells whether this process has slept since.
+    /// When the last look ended, in milliseconds since 1970. The wall clock shows whether this process was frozen
+    /// since.
     looked_ms: u64,
 }
 
@@ -117,7 +118,7 @@ impl<'a, T: Table> LogTail<'a, T> {
         }
     }
 
-    /// One look: mostly one query. Says, too, whether it was a close one.
+    /// One look, mostly one query. Also returns whether it was a close one.
     async fn look(&mut self) -> Result<(Batch, bool), StoreError> {
         let now = clock::now();
         let slept = self.store.believed(self.looked_ms).is_err();
@@ -139,15 +140,15 @@ impl<'a, T: Table> LogTail<'a, T> {
         Ok((batch(self.at, self.at.epoch(), walk, Limit::MAX), false))
     }
 
-    /// The head is read before any hole is decided: this process may have slept for days, and what looks like a hole may
-    /// have expired and been deleted.
+    /// The head is read before any hole is decided: this process may have been frozen for days, and what looks like a
+    /// hole may have expired and been deleted.
     async fn look_closely(&mut self, now: Instant) -> Result<Batch, StoreError> {
         let found = self.store.look_closely(self.channel, self.at, Limit::MAX, |hole| self.is_ripe(hole, now)).await?;
         self.closely_at = now + CLOSELY_EVERY;
         Ok(found)
     }
 
-    /// Notes the holes in the pages above an offset.
+    /// Records the holes in the pages above an offset.
     async fn note_above(&mut self, mut above: u64) -> Result<(), TableError> {
         self.above_at = clock::now() + ABOVE_EVERY;
         let log = LogName::new(self.channel, self.at.epoch());
@@ -171,7 +172,7 @@ impl<'a, T: Table> LogTail<'a, T> {
             if self.ripens.len() >= HOLES_MAX {
                 return;
             }
-            // Anything serves that differs between readers: they see a hole at different moments.
+            // Readers see a hole at different moments, so that moment is random enough.
             let jitter = unix_ms.wrapping_add(*hole).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
             self.ripens.entry(*hole).or_insert(now + GRACE + Duration::from_millis(jitter % GRACE_JITTER_MS));
         }
@@ -181,7 +182,7 @@ impl<'a, T: Table> LogTail<'a, T> {
         self.ripens.get(&hole).is_some_and(|ripens| *ripens <= now)
     }
 
-    /// The shortest and the longest pause, for those who wait here.
+    /// The shortest and the longest pause for these holds.
     fn pauses(&self) -> (Duration, Duration) {
         let channels = u32::try_from(self.channels).unwrap_or(u32::MAX);
         (PAUSE_MIN.max(PAUSE_MIN_EACH * channels), PAUSE_MAX.max(PAUSE_MAX_EACH * channels))
@@ -192,7 +193,7 @@ impl<'a, T: Table> LogTail<'a, T> {
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_FAILING);
     }
 
-    /// Goes on from what a look has found; what there is to tell of it.
+    /// Moves on by what a look has found. Returns what there is to deliver.
     fn came(&mut self, found: &Batch) -> Batch {
         let now = clock::now();
         self.failing = false;

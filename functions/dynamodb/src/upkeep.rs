@@ -1,4 +1,4 @@
-//! What is done to a table as a whole, by people and not by requests.
+//! Operations on the whole table, which operators start.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::client::Client;
 const MADE_MAX: Duration = Duration::from_secs(60);
 
 impl Client {
-    /// Makes the table, for development. One that is there already is fine.
+    /// Makes the table, for development. An existing one is fine.
     ///
     /// # Errors
     /// What DynamoDB says.
@@ -38,7 +38,7 @@ impl Client {
             .await;
         match created {
             Ok(_) => {}
-            // Perhaps by a request of ours whose answer was lost, and then it lacks what follows.
+            // Perhaps an earlier request made it and its answer was lost. Then the next step is still to do.
             Err(error) if error.code() == Some("ResourceInUseException") => {}
             Err(error) => return Err(said(&error)),
         }
@@ -55,12 +55,12 @@ impl Client {
         }
     }
 
-    /// Makes every channel's log begin anew, by deleting all heads: for a table that was restored from a backup, or is
-    /// attached again. Its heads are older than what clients have seen, so they would give out offsets twice, and old
-    /// cursors would skip messages. Without them each cursor is told that messages were missed. Says how many channels
-    /// there were.
+    /// Makes every channel's log begin anew, by deleting all heads: for a table that was restored from a backup, or
+    /// that is used again. Its heads are older than what clients have seen, so they would give out offsets twice, and
+    /// old cursors would skip messages. Without them each old cursor is answered with `missed`. Returns how many
+    /// channels there were.
     ///
-    /// Nobody may publish meanwhile, and it reads the whole table.
+    /// Nobody may publish meanwhile. It reads the whole table.
     ///
     /// # Errors
     /// What DynamoDB says. It can be done again.

@@ -6,15 +6,14 @@ use pubsub::{channel::Channel, cursor::Cursor, message::Message};
 
 use crate::item::Slot;
 
-/// A hole is decided by whoever sees it when a slot above it is older than this, in milliseconds: its writer can't be
-/// about to write. So also when that slot is so far in the future: then its writer's clock says nothing about its age.
+/// Any reader decides a hole when a slot above it is older than this, in milliseconds: its publisher has given up. The
+/// same goes for a slot that is this far in the future: its publisher's clock is wrong, so its age is unknown.
 pub(crate) const AGED_MS: u64 = 10_000;
 
-/// So many holes are looked at together. A burst of lost puts leaves as many in one second at the highest rate that a
-/// channel takes.
+/// How many holes are recorded together: those of one second of lost puts, at the highest rate of a channel.
 pub(crate) const HOLES_MAX: usize = 2_000;
 
-/// How far a reader came, and what it found.
+/// The position that a reader reached, and what it found.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
     /// Everything up to here is decided, or has expired.
@@ -22,19 +21,19 @@ pub(crate) struct Walk {
     pub(crate) messages: Vec<Arc<Message>>,
     /// Whether something after the beginning has expired.
     pub(crate) missed: bool,
-    /// The undecided slots above the position that have something above them, upward.
+    /// The undecided slots above the position that have another slot above them, upward.
     pub(crate) holes: Vec<u64>,
-    /// How many of these, the lowest, have something old above them.
+    /// How many of these, from the lowest, have an old slot above them.
     pub(crate) aged: usize,
-    /// Whether the slot above the position is one that this version can't read.
+    /// Whether this version can't read the slot above the position.
     pub(crate) barred: bool,
 }
 
-/// The times that a walk goes by, in milliseconds since 1970.
+/// The times that a walk uses, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) now: u64,
-    /// What is of this time or older has expired.
+    /// Slots of this time or older have expired.
     pub(crate) horizon: u64,
 }
 
@@ -45,17 +44,17 @@ impl Times {
 }
 
 impl Walk {
-    /// A reader that stands at `position`.
+    /// A reader at `position`.
     pub(crate) fn from(position: u64) -> Self {
         Self { position, ..Self::default() }
     }
 
-    /// Whether there is nothing to tell.
+    /// Whether there is nothing to deliver, and nothing was missed.
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty() && !self.missed
     }
 
-    /// Goes on over slots above the position, upward.
+    /// Walks over slots above the position, upward.
     pub(crate) fn over<'a>(
         &mut self,
         channel: &Channel,
@@ -66,9 +65,9 @@ impl Walk {
         let mut below = self.position;
         for (offset, slot) in slots {
             let hole = offset > below + 1;
-            // Above a message that is delivered nothing has expired, whatever the clock of its publisher says.
+            // Nothing above a delivered message has expired, whatever the clock of its publisher was.
             if !self.has_stopped() && self.messages.is_empty() && times.expired(slot) {
-                // A hole below has expired as well, and whatever was in it may have been deleted first.
+                // A hole below has expired too. It may have been a message that was deleted first.
                 self.missed |= hole || !matches!(slot, Slot::Filler { .. });
                 self.position = offset;
             } else {
@@ -123,7 +122,7 @@ mod tests {
         Slot::Message { time, draft: Draft { nick: None, text }, key: None }
     }
 
-    /// Who stands at 4 walks over these: how far they come, the messages, missed, holes, aged, barred.
+    /// What a reader at 4 finds in these slots: its position, the messages, missed, holes, aged, barred.
     fn walked(slots: &[(u64, Slot)]) -> (u64, Vec<u64>, bool, Vec<u64>, usize, bool) {
         let mut walk = Walk::from(4);
         walk.over(&Channel::default(), 7, slots.iter().map(|(offset, slot)| (*offset, slot)), TIMES);

@@ -1,4 +1,4 @@
-//! The least function that there is, to compare the start of the others with: see tests/load/start.mjs.
+//! The smallest possible function, to compare the start of the others with: see tests/load/start.mjs.
 
 use std::convert::Infallible;
 

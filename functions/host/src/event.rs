@@ -1,4 +1,4 @@
-//! The guard before `lambda_http`, which panics at some events.
+//! Checks events before `lambda_http`, which panics at some.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::uri::Authority;
@@ -6,15 +6,15 @@ use lambda_http::request::LambdaRequest;
 use serde_json::{Value, json};
 use url::Url;
 
-/// A query's names and values, in bytes: an API of AWS takes no more than 10,240 in all. `lambda_http` panics at a URI of
-/// 64 KB, and each of these may take three.
+/// The longest query, in bytes of names and values. An API of AWS takes at most 10,240 in all. `lambda_http` panics at
+/// a URI of 64 KB, and each byte may take three there.
 const QUERY_BYTES_MAX: usize = 16 * 1024;
 
-/// The name of a stage, in characters.
+/// The longest name of a stage, in characters.
 const STAGE_CHARS_MAX: usize = 128;
 
-/// The request of an event, and whether it is sound. One that is not is a stand-in of the same kind, which can carry an
-/// answer back. Neither has a host, a path or a stage of its own: no function looks at them, and `lambda_http` unwraps
+/// The request in an event, and whether the event is sound. An unsound one is replaced by a sound one of the same kind,
+/// which can be answered. Host, path and stage are removed from both: no function uses them, and `lambda_http` unwraps
 /// what it makes of them.
 ///
 /// # Errors
@@ -29,7 +29,7 @@ pub(crate) fn request(mut event: Value) -> Result<(LambdaRequest, bool), serde_j
     serde_json::from_value(event).map(|request| (request, false))
 }
 
-/// Whether the parts are as HTTP has them.
+/// Whether the parts are valid HTTP.
 fn is_sound(event: &Value) -> bool {
     let context = &event["requestContext"];
     let mut hosts = headers(event, "host");
@@ -61,7 +61,7 @@ fn is_sound(event: &Value) -> bool {
         && (!base64 || STANDARD.decode(event["body"].as_str().unwrap_or_default()).is_ok())
 }
 
-/// Each value of a header, whichever way the event has it.
+/// Each value of a header, in either form that an event may have.
 pub(crate) fn headers<'a>(event: &'a Value, name: &str) -> Vec<&'a str> {
     let all = ["headers", "multiValueHeaders"].into_iter().filter_map(|kind| event[kind].as_object());
     let found = all.flatten().filter(|(key, _)| key.eq_ignore_ascii_case(name));
@@ -90,7 +90,7 @@ fn is_sound_query(event: &Value) -> bool {
     raw.bytes().all(|b| b.is_ascii_graphic()) && len <= 2 * QUERY_BYTES_MAX && raw.len() <= QUERY_BYTES_MAX
 }
 
-/// Takes away what a URI is made of, but for the query.
+/// Removes the parts of a URI, except the query.
 fn drop_address(event: &mut Value) {
     for name in ["rawPath", "path"] {
         if let Some(path) = event.get_mut(name) {
@@ -109,7 +109,7 @@ fn drop_address(event: &mut Value) {
     }
 }
 
-/// Takes away what a client wrote besides.
+/// Removes the other parts that a client wrote.
 fn drop_content(event: &mut Value) {
     let Some(fields) = event.as_object_mut() else {
         return;
@@ -155,7 +155,7 @@ mod tests {
         })
     }
 
-    /// Makes a request of it as the host does, and says whether it was sound and which query it has.
+    /// Makes a request of it as the host does. Returns whether it was sound, and its query.
     fn query(event: Value) -> (bool, String) {
         let (request, sound) = request(event).unwrap();
         let request: Request = request.into();

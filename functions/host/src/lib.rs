@@ -1,7 +1,7 @@
 //! What both functions share: from an event of Lambda to the API, and back.
 //!
-//! One binary serves classic Lambda, one invocation at a time, and Managed Instances, many at a time. The same process
-//! answers for minutes or days, and may be frozen between any two invocations.
+//! The same binary serves classic Lambda, one invocation at a time, and Managed Instances, many at a time. A process
+//! serves for minutes or days, and may be frozen between any two invocations.
 
 mod event;
 mod origin;
@@ -30,24 +30,25 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// An answer must be on its way so long before the invocation's deadline.
+/// How long before the invocation's deadline an answer must be sent.
 const DEADLINE_MARGIN_MS: u64 = 500;
 
-/// No function runs for longer, so a deadline further away is none.
+/// The longest that a function may run. A deadline further away is not a real one.
 const DEADLINE_MAX_MS: u64 = 15 * 60 * 1000;
 
-/// An answer waits for its log line no longer than this, and a line is written within microseconds.
+/// How long an answer waits for its log line at most. A line is usually written within microseconds.
 const LINES_WAIT_MAX: Duration = Duration::from_millis(10);
 const LINES_LOOK: Duration = Duration::from_millis(1);
 
-/// The first request waits so long for a table that is being made; later it is told that the store is away.
+/// How long the first request waits for a table that is being made. After that it is told that the store can't be
+/// reached.
 const TABLE_WAIT_MAX: Duration = Duration::from_secs(5);
 const TABLE_PAUSE: Duration = Duration::from_millis(200);
 
-/// A function that can't run has this long to say why.
+/// How long a function that can't run has to say why.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
-/// The settings of access: public keys, and those that are secret, which come from elsewhere; what tokens must have.
+/// The access settings: public keys, secret keys, which come from elsewhere, and what tokens must have.
 const ACCESS: [&str; 4] =
     ["LINGER_ACCESS_KEYS", "LINGER_ACCESS_SECRET", "LINGER_ACCESS_ISSUER", "LINGER_ACCESS_AUDIENCE"];
 
@@ -105,7 +106,7 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
     if on_aws {
         settings.roots = Roots::Amazon;
     }
-    // For `cargo lambda watch`. A table of AWS is the template's.
+    // For `cargo lambda watch`. On AWS, the template makes the table.
     let makes_table = !on_aws && lookup("LINGER_CREATE_TABLE").is_some_and(|value| value == "true");
     let failed = |error: &dyn ToString| Failure::Runtime(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -141,8 +142,8 @@ fn access(lookup: impl Fn(&str) -> Option<String>) -> Result<Access, Failure> {
     Ok(Access::new(&key_sets, Expected { issuer, audience }, Clock::System)?)
 }
 
-/// Makes the table, whenever DynamoDB is there. The function must not end for the lack of it: cargo-lambda starts none a
-/// second time.
+/// Makes the table once DynamoDB can be reached. Without it the function must not end, because cargo-lambda would not
+/// start it again.
 async fn make_table(client: Client) {
     while let Err(error) = client.create_table().await {
         tracing::error!(%error, "the table can't be made yet");
@@ -156,12 +157,12 @@ struct Host {
     meter: Arc<Meter>,
     log: Log,
     origin: Origin,
-    /// A query that makes it panic, from `LINGER_TEST_PANIC`: to see, in the very binary that is deployed, what that does
-    /// to others.
+    /// The query that makes it panic, from `LINGER_TEST_PANIC`: for tests of what a panic does to other requests, in
+    /// the binary that is deployed.
     panics_at: Option<String>,
 }
 
-/// Answers one invocation. An event that is no HTTP request at all is an error of whoever sent it.
+/// Answers one invocation. An event that is no HTTP request at all is the sender's error.
 async fn invoke(host: Arc<Host>, event: LambdaEvent<Value>) -> Result<Value, lambda_runtime::Error> {
     let begun = clock::now();
     let LambdaEvent { payload, context } = event;
@@ -182,7 +183,7 @@ async fn invoke(host: Arc<Host>, event: LambdaEvent<Value>) -> Result<Value, lam
 }
 
 impl Host {
-    /// A panic is one request's; others that the process holds go on.
+    /// A panic ends one request; the others in the process go on.
     async fn answer(&self, request: Request, deadline: Option<Instant>) -> Response<Bytes> {
         let answered = AssertUnwindSafe(async {
             if let Some(query) = &self.panics_at {
@@ -196,7 +197,7 @@ impl Host {
         answered.catch_unwind().await.unwrap_or_else(|_| api::refuse(Problem::internal()))
     }
 
-    /// Waits a moment until the log is written: the process may be frozen as soon as it has answered.
+    /// Waits a moment until the log is written, because the process may be frozen as soon as it has answered.
     async fn write_lines(&self) {
         let begun = clock::now();
         while self.log.is_behind() && begun.elapsed() < LINES_WAIT_MAX {
@@ -204,7 +205,7 @@ impl Host {
         }
     }
 
-    /// What is said of an event that can't be read.
+    /// The problem of an event that can't be read.
     fn unsound(&self) -> Problem {
         let code = match self.half {
             Half::Publish => Code::MalformedBody,
@@ -213,7 +214,7 @@ impl Host {
         Problem::new(code, "the path, the query, the Host or the body is not as HTTP has it")
     }
 
-    /// Puts on what the host owes each answer, and logs it.
+    /// Adds the host's own headers to an answer, and logs it.
     fn finish(&self, response: Response<Bytes>, id: &str, begun: Instant) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         let report: Report = parts.extensions.remove().unwrap_or_default();
@@ -235,13 +236,13 @@ impl Host {
         if let Ok(id) = HeaderValue::from_str(id) {
             parts.headers.insert(HeaderName::from_static("x-request-id"), id);
         }
-        // Every body is JSON; one of bytes would travel as base64.
+        // Every body is JSON. A body of bytes would be sent as base64.
         let text = String::from_utf8(body.into()).map_or(Body::Empty, Body::Text);
         Response::from_parts(parts, text)
     }
 }
 
-/// When an answer must be on its way, if the deadline makes sense: a test bench may send one from 1970.
+/// When an answer must be sent. A deadline in the past is ignored: `cargo lambda watch` sends one of 1970.
 fn deadline(unix_ms: u64) -> Option<Instant> {
     let left = unix_ms.checked_sub(Clock::System.unix_ms())?;
     let left = (left <= DEADLINE_MAX_MS).then(|| left.saturating_sub(DEADLINE_MARGIN_MS))?;

@@ -1,32 +1,32 @@
-//! Whether a request came through CloudFront, which says a secret that nobody else knows. So whatever stands before
-//! CloudFront, such as a limit for each address, can't be walked around.
+//! Checks that a request came through CloudFront, by a secret that only CloudFront and the functions know. So nobody
+//! can get around what stands before CloudFront, such as a limit for each address.
 
 use serde_json::Value;
 
 use crate::event;
 
-/// CloudFront puts this on each request, in place of what the client says under that name.
+/// The header with the secret. CloudFront replaces what the client sent under this name.
 const HEADER: &str = "linger-origin";
 
-/// The secrets that are good: this one and, until CloudFront has learnt it, the one before.
+/// The valid secrets: this one and, until CloudFront has learnt it, the previous one.
 pub(crate) struct Origin {
     secrets: Vec<String>,
 }
 
 impl Origin {
-    /// Takes a list with commas between. With none in it, everybody is let in.
+    /// Reads a list with commas between. Without any secret, every request is let in.
     pub(crate) fn parse(list: &str) -> Self {
         Self { secrets: list.split(',').filter(|secret| !secret.is_empty()).map(str::to_owned).collect() }
     }
 
-    /// Whether an event may be answered. It is asked before the event is read any further.
+    /// Whether an event may be answered. Checked before anything else of the event is read.
     pub(crate) fn admits(&self, event: &Value) -> bool {
         let good = |said: &str| self.secrets.iter().any(|secret| is_same(secret.as_bytes(), said.as_bytes()));
         self.secrets.is_empty() || event::headers(event, HEADER).into_iter().any(good)
     }
 }
 
-/// Compares in a time that does not tell how much of it is right.
+/// Compares in constant time, so that the time does not tell how much of it is right.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }

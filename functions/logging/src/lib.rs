@@ -1,7 +1,7 @@
-//! Log lines, which leave by a bounded queue: what only observes never stops what it observes.
+//! Log lines, through a bounded queue: logging never stops what it logs.
 //!
-//! A thread of its own writes them. Where the disk is full, the reader is gone, or nobody reads, lines are lost and
-//! counted; whoever logs neither waits nor fails.
+//! A thread of its own writes them. If the disk is full, or the reader is gone or does not read, lines are lost and
+//! counted. Logging neither waits nor fails.
 
 mod lines;
 
@@ -34,17 +34,17 @@ pub struct Log {
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
 impl Log {
-    /// Begins to write the process's log. Panics are lines of it, since whoever prints one may have to wait for a
-    /// reader.
+    /// Begins to write the process's log. Panics are logged as lines too, because printing one could block on a reader
+    /// that does not read.
     pub fn start(format: Format, output: impl Write + Send + 'static) -> Self {
         let log = Self { lines: Lines::to(output) };
         let lines = log.lines.clone();
         let builder = tracing_subscriber::fmt().with_writer(move || lines.clone()).with_target(false);
-        // Its own errors would be printed.
+        // Otherwise it would print its own errors.
         let builder = builder.log_internal_errors(false);
         match format {
             Format::Text => builder.compact().init(),
-            // The runtime's own spans would be two thirds of each line.
+            // Otherwise two thirds of each line would be the runtime's own spans.
             Format::Json => {
                 let json = builder.json().flatten_event(true);
                 json.with_current_span(false).with_span_list(false).init();
@@ -70,13 +70,13 @@ impl Log {
         PANICS.load(Relaxed)
     }
 
-    /// Whether there are lines that are not written yet.
+    /// Whether lines are waiting to be written.
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.lines.are_behind()
     }
 
-    /// Waits until all lines are written, but no longer than that.
+    /// Waits until all lines are written, at most for this long.
     pub fn flush(&self, patience: Duration) {
         self.lines.flush(patience);
     }

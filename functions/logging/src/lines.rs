@@ -1,4 +1,4 @@
-//! The queue.
+//! The queue of log lines.
 
 use std::{
     collections::VecDeque,
@@ -9,37 +9,37 @@ use std::{
     time::Duration,
 };
 
-/// Lines that wait to be written, in bytes: some 5,000 of them, or half a second of a busy server.
+/// The size of the queue, in bytes: about 5,000 lines, or half a second of a busy server.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
-/// So long after a write, lines are gathered for the next one. A line that comes after a silence is written at once.
+/// After a write, lines are gathered for this long before the next one. A line after a silence is written at once.
 const GATHER: Duration = Duration::from_millis(1);
 
-/// Where lines are put. Clones are one queue.
+/// The queue. Clones are the same queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// There are lines, or all have been written.
+    /// Notified when there are lines, or when all have been written.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Vec<u8>>,
-    /// What waits and what is being written.
+    /// The lines that wait, and those that are being written.
     bytes: usize,
     lost: u64,
 }
 
 impl Lines {
-    /// Lines for this output, written by a thread of its own.
+    /// A queue for this output, with a thread of its own.
     pub(crate) fn to(output: impl Write + Send + 'static) -> Self {
         let shared = Arc::new(Shared::default());
         let own = Arc::clone(&shared);
-        // Without a thread the queue fills up, and lines are counted as lost.
+        // If the thread can't be started, the queue fills up, and lines are counted as lost.
         let _ = thread::Builder::new().name("log".to_owned()).spawn(move || own.write(output));
         Self(shared)
     }
@@ -59,7 +59,7 @@ impl Lines {
     }
 }
 
-/// Takes one line, or loses it; never waits, never fails.
+/// Takes one line, or drops it. Never waits and never fails.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut queue = self.0.queue();
@@ -87,7 +87,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes lines for as long as the process lives.
+    /// Writes lines until the process ends.
     fn write(&self, mut output: impl Write) {
         loop {
             let idle = |queue: &mut Queue| queue.waiting.is_empty();
@@ -103,7 +103,7 @@ impl Shared {
                 self.changed.notify_all();
             }
             drop(queue);
-            // On a busy server more lines come at once, and leave with one write.
+            // On a busy server more lines come at once, and one write takes them all.
             thread::sleep(GATHER);
         }
     }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    /// An output that writes when it is told to, and as it is told to.
+    /// An output that tests control.
     struct Output {
         told: Receiver<io::Result<()>>,
         written: Sender<Vec<u8>>,

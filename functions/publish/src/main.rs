@@ -1,4 +1,4 @@
-//! `POST /pub` on Lambda. Its event's path does not matter: whatever comes here is for this half of the API.
+//! `POST /pub` on Lambda. It ignores the event's path: the gateway sends nothing else here.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What a poll is answered with: a piece of a log.
+//! The answer to a poll: a piece of a log.
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,7 +21,7 @@ impl Limit {
     /// A full batch.
     pub const MAX: Self = Self(BATCH_MESSAGES_MAX);
 
-    /// So many, at most 100; none for 0.
+    /// This many, at most 100; none for 0.
     #[must_use]
     pub fn clamped(number: u64) -> Option<Self> {
         match usize::try_from(number).unwrap_or(usize::MAX) {
@@ -37,34 +37,34 @@ impl Limit {
     }
 }
 
-/// A contiguous piece of one channel's log. Its serialized form is the wire's.
+/// A contiguous piece of one channel's log. Its serialized form is that of the HTTP API.
 #[derive(Debug, Serialize)]
 pub struct Batch {
-    /// Where it begins: every hold that stands here can share it.
+    /// Its beginning. Every hold with this position can share it.
     #[serde(skip)]
     after: Cursor,
     messages: Vec<Arc<Message>>,
-    /// Where it ends, offsets without a message counted.
+    /// Its end, after offsets without a message too.
     cursor: Cursor,
     missed: bool,
-    /// The first hold encodes it; ten thousand clone the bytes.
+    /// The first hold encodes it, and ten thousand clone the bytes.
     #[serde(skip)]
     encoded: OnceLock<Bytes>,
 }
 
-/// What a batch has for somebody who stands at a cursor.
+/// What a batch has for a reader at a cursor.
 #[derive(Debug)]
 pub enum Following {
-    /// What stands after the cursor, as much as was asked for.
+    /// What comes after the cursor, as much as was asked for.
     Batch(Arc<Batch>),
-    /// The batch ends at the cursor or below it: what comes next is in a batch to come.
+    /// The batch ends at the cursor or below it: a later batch has what comes next.
     NothingYet,
-    /// The batch begins above the cursor, or belongs to another log: only the store can tell.
+    /// The batch begins above the cursor, or is of another log: only the store knows what comes next.
     Unknown,
 }
 
 impl Batch {
-    /// What stands after `after`, up to `end`: as many of `messages`, oldest first, as `limit` and 512 KiB allow.
+    /// What comes after `after`, up to `end`: as many of `messages`, oldest first, as `limit` and 512 KiB allow.
     #[must_use]
     pub fn new(
         after: Cursor,
@@ -79,7 +79,7 @@ impl Batch {
         Self { after, cursor: cut_off.map_or(end, |last| last.id()), messages, missed, encoded: OnceLock::new() }
     }
 
-    /// What stands before `end`, as many of `messages`, newest first, as `limit` and 512 KiB allow.
+    /// What comes before `end`: as many of `messages`, newest first, as `limit` and 512 KiB allow.
     #[must_use]
     pub fn before(end: Cursor, messages: impl IntoIterator<Item = Arc<Message>>, missed: bool, limit: Limit) -> Self {
         let mut messages = fitting(&mut messages.into_iter().peekable(), limit);
@@ -88,19 +88,19 @@ impl Batch {
         Self { after, messages, cursor: end, missed, encoded: OnceLock::new() }
     }
 
-    /// Nothing, for somebody who stands at `at` and stays there.
+    /// An empty batch for a reader at `at`.
     #[must_use]
     pub fn empty(at: Cursor) -> Self {
         Self::new(at, [], at, false, Limit::MAX)
     }
 
-    /// Whether there is nothing to say: no message, and none missed.
+    /// Whether it is empty: no message, and none missed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty() && !self.missed
     }
 
-    /// Where it begins.
+    /// Its beginning.
     #[must_use]
     pub fn after(&self) -> Cursor {
         self.after
@@ -112,24 +112,24 @@ impl Batch {
         &self.messages
     }
 
-    /// Where it ends, and whoever has read it stands.
+    /// Its end, which is the cursor of a reader that has read it.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.cursor
     }
 
-    /// Whether a message after where it begins can no longer be had.
+    /// Whether a message after its beginning is gone.
     #[must_use]
     pub fn missed(&self) -> bool {
         self.missed
     }
 
-    /// How long its messages are as JSON, each with a comma.
+    /// The length of its messages as JSON, each with a comma.
     pub(crate) fn bytes(&self) -> usize {
         self.messages.iter().map(|message| message.encoded_len() + 1).sum()
     }
 
-    /// Its first messages, so many. Without any it ends where it begins, and what was missed is told with the first of them.
+    /// Its first messages, this many. Without any it ends where it begins, and `missed` comes with the first of them.
     pub(crate) fn first(self: &Arc<Self>, count: usize) -> Arc<Self> {
         match Limit::clamped(count as u64) {
             _ if count == self.messages.len() => Arc::clone(self),
@@ -147,11 +147,11 @@ impl Batch {
         self.encoded.get_or_init(encode).clone()
     }
 
-    /// What it has for somebody who stands at `at` and takes `limit` messages.
+    /// What it has for a reader at `at` that takes `limit` messages.
     #[must_use]
     pub fn following(self: &Arc<Self>, at: Cursor, limit: Limit) -> Following {
         if at == self.after && (self.missed || at != self.cursor) {
-            // Made for whoever stands here, also where it leads from one log into the next.
+            // Made for this position, also if it leads from one log into the next.
             return Following::Batch(self.first(limit.get().min(self.messages.len())));
         }
         if at.epoch() != self.cursor.epoch() {
@@ -160,7 +160,7 @@ impl Batch {
         if at.offset() >= self.cursor.offset() {
             return Following::NothingYet;
         }
-        // Whether something was missed since `at`, and not just since it begins, only the store knows.
+        // Whether something was missed since `at`, and not only since the beginning of the batch: only the store knows.
         let within = at.epoch() == self.after.epoch() && at.offset() > self.after.offset() && !self.missed;
         if !within {
             return Following::Unknown;
@@ -170,7 +170,7 @@ impl Batch {
     }
 }
 
-/// Takes as many messages as one batch may have. One always fits, however large.
+/// Takes as many messages as fit into one batch. One always fits, however large.
 fn fitting(messages: &mut std::iter::Peekable<impl Iterator<Item = Arc<Message>>>, limit: Limit) -> Vec<Arc<Message>> {
     let mut taken = Vec::new();
     let mut bytes = 0;

@@ -10,7 +10,7 @@ use crate::limits::CHANNEL_CHARS_MAX;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Channel(Arc<str>);
 
-/// It has a character that a name can't have, none, or too many.
+/// The name is empty, too long, or has another character.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a channel is 1 to {CHANNEL_CHARS_MAX} characters out of A-Z, a-z, 0-9, '.', '_' and '-'")]
 pub struct InvalidChannel;
@@ -19,7 +19,7 @@ impl Channel {
     /// Reads a name.
     ///
     /// # Errors
-    /// [`InvalidChannel`] when it is none.
+    /// [`InvalidChannel`] when it is no channel name.
     pub fn parse(name: &str) -> Result<Self, InvalidChannel> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         if (1..=CHANNEL_CHARS_MAX).contains(&name.len()) && name.bytes().all(allowed) {
@@ -37,7 +37,7 @@ impl Channel {
 }
 
 impl Default for Channel {
-    /// `lobby`, which is meant where none is named.
+    /// `lobby`, the channel of requests that name none.
     fn default() -> Self {
         Self("lobby".into())
     }

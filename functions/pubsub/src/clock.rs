@@ -10,7 +10,8 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The wall clock, for what people see and for retention. Order and identity never rest on it. Clones are one clock.
+/// The wall clock, for what people see and for retention. Order and identity never depend on it. Clones share one
+/// clock.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The operating system's.
@@ -31,7 +32,7 @@ impl Clock {
         Self::Virtual { origin: now(), unix_ms: Arc::new(AtomicU64::new(unix_ms)) }
     }
 
-    /// Milliseconds since 1970; 0 for a clock that stands before it.
+    /// Milliseconds since 1970; 0 for a time before that.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place")]
     pub fn unix_ms(&self) -> u64 {
@@ -41,7 +42,7 @@ impl Clock {
         }
     }
 
-    /// Sets a virtual clock forward; the system's goes its own way.
+    /// Sets a virtual clock forward; does nothing to the system's.
     pub fn advance(&self, by: Duration) {
         if let Self::Virtual { unix_ms, .. } = self {
             unix_ms.fetch_add(millis(by), Relaxed);
@@ -49,7 +50,7 @@ impl Clock {
     }
 }
 
-/// A duration in whole milliseconds. Half of what fits, so that adding two is safe.
+/// A duration in whole milliseconds, at most half of what fits, so that the sum of two fits.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(u64::MAX / 2)

@@ -1,4 +1,4 @@
-//! Where somebody stands in a log.
+//! A position in a log.
 
 use std::{fmt, str::FromStr};
 
@@ -6,9 +6,9 @@ use serde::{Serialize, Serializer};
 
 use crate::limits::NUMBER_BOUND;
 
-/// A position in a channel's log, and the id of the message that ends there: `<epoch>-<offset>` on the wire.
+/// A position in a channel's log, and the id of the message there. In requests and answers it is `<epoch>-<offset>`.
 ///
-/// It has equality and no order. Offsets compare within one epoch only; another epoch is another log.
+/// It has equality and no order: offsets can be compared only within one epoch, and another epoch is another log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
     epoch: u64,
@@ -16,23 +16,23 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Before the beginning of whatever log comes: where a channel stands that was never used.
+    /// The cursor of a channel that was never used, before the first message of any log.
     pub const ORIGIN: Self = Self::new(0, 0);
 
-    /// Both numbers must be below 2^63, which every store's counters are for some hundred million years.
+    /// Both numbers must be below 2^63, which counters in a store reach only after hundreds of millions of years.
     #[must_use]
     pub const fn new(epoch: u64, offset: u64) -> Self {
         debug_assert!(epoch < NUMBER_BOUND && offset < NUMBER_BOUND);
         Self { epoch, offset }
     }
 
-    /// Which log this is a position in: when it began, in milliseconds since 1970. Compare it for equality only.
+    /// The log that this is a position in: when it began, in milliseconds since 1970. Compare it for equality only.
     #[must_use]
     pub const fn epoch(self) -> u64 {
         self.epoch
     }
 
-    /// How far into the log: 0 is its beginning.
+    /// The offset in the log; 0 is its beginning.
     #[must_use]
     pub const fn offset(self) -> u64 {
         self.offset

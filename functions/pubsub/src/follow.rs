@@ -1,12 +1,12 @@
-//! One follower for each channel that somebody waits on: it alone asks the store for news, and shows them to all.
+//! One follower for each channel with holds: it alone asks the store for new messages, and broadcasts them.
 //!
-//! A follower is a task that goes along a [`Tail`](crate::store::Tail) and broadcasts each batch. A hold that takes a
-//! seat is given the last batch first, then each that follows, so nothing falls between looking and waiting. A hold that
-//! sleeps through more batches than the broadcast keeps is told that it was passed, and reads.
+//! A follower is a task that follows a [`Tail`](crate::store::Tail) and broadcasts each batch. A hold that takes a seat
+//! is given the last batch first, then each new one, so no message is missed between reading and waiting. A hold that
+//! falls further behind than the batches that the broadcast keeps notices it, and reads the store.
 //!
-//! Who owns what decides what can be left behind. The task owns the sending side, so when it ends, for whatever
-//! reason, every hold sees the broadcast close; holds own receivers, so when all are dropped, at whichever await, the
-//! task sees that and ends a second later; the registry owns neither.
+//! Ownership decides what can be left behind. The task owns the sending side: however it ends, every hold sees the
+//! broadcast close. Holds own receivers: when all are dropped, at whichever await, the task sees that and ends a second
+//! later. The registry owns neither.
 
 use std::{
     collections::HashMap,
@@ -31,8 +31,8 @@ use crate::{
     store::{Look, Store},
 };
 
-/// A follower whose last look is older was frozen with its process, is starved, or is cut off from its log: nobody joins
-/// it without reading.
+/// A follower whose last look is older was frozen with its process, gets no processor time, or can't reach its log. No
+/// hold joins it without reading.
 const LOOK_LATE_MS: u64 = 3_000;
 
 /// The followers of one process.
@@ -55,35 +55,35 @@ struct Follower {
     channel: Channel,
     news: broadcast::Sender<Arc<Batch>>,
     state: Mutex<State>,
-    /// Rung when a hold comes that waits on fewer channels than all who were there.
+    /// Notified when a hold comes that waits on fewer channels than all others.
     hurried: Notify,
 }
 
 struct State {
-    /// The last batch: the follower stands at its cursor.
+    /// The last batch. The follower's position is its cursor.
     last: Arc<Batch>,
-    /// When that was shown.
+    /// When it was broadcast.
     shown: Instant,
-    /// When the last look began that succeeded, in milliseconds since 1970: the wall clock goes on while a process is
+    /// When the last successful look began, in milliseconds since 1970: the wall clock goes on while a process is
     /// frozen.
     looked_ms: u64,
-    /// When the last close look began that succeeded; nothing before the first.
+    /// When the last successful close look began; nothing before the first.
     looked_closely: Option<Instant>,
     /// When the last hold left.
     deserted: Instant,
     holds: Holds,
 }
 
-/// The holds that have a seat, by the number of channels that each waits on.
+/// The holds with a seat, by the number of channels that each waits on.
 struct Holds {
     counts: [u32; POLL_CHANNELS_MAX + 1],
-    /// The fewest channels that one of them waits on, or waited on when there was one.
+    /// The least number of channels of a hold here, or of the last one that there was.
     fewest: usize,
 }
 
-/// A hold's place with a follower.
+/// A hold's subscription to a follower.
 pub struct Seat {
-    /// What the follower had shown last when the hold came.
+    /// The follower's last batch when the hold came.
     last: Option<Arc<Batch>>,
     news: broadcast::Receiver<Arc<Batch>>,
     follower: Weak<Follower>,
@@ -91,15 +91,15 @@ pub struct Seat {
     among: usize,
 }
 
-/// The follower has ended, or has passed this hold.
+/// The follower has ended, or this hold fell too far behind.
 pub struct Gone;
 
-/// There are so many followers that one more would be too many.
+/// There are too many followers for one more.
 #[derive(Debug)]
 pub struct TooMany(pub usize);
 
 impl Followers {
-    /// No followers yet; those to come read this store, and are at most `max`.
+    /// A registry without followers. They will read this store, and be at most `max`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Clock, max: usize) -> Self {
         Self { store, clock, max, registry: Arc::default() }
@@ -122,14 +122,14 @@ impl Followers {
         if new == 0 || followed.len() + new <= self.max { Ok(()) } else { Err(TooMany(self.max)) }
     }
 
-    /// How many there are.
+    /// The number of followers.
     #[must_use]
     pub fn count(&self) -> usize {
         self.registry.lock().len()
     }
 
-    /// A seat for a hold that has not read: only with a live follower that stands at `at`, or passed it with its last
-    /// batch, and that looked just now. Its hold waits on `among` channels.
+    /// A seat for a hold that has not read: only with a live follower that is at `at`, or passed it with its last
+    /// batch, and that looked just now. The hold waits on `among` channels.
     #[must_use]
     pub fn join_unread(&self, channel: &Channel, at: Cursor, among: usize) -> Option<Seat> {
         let registry = self.registry.lock();
@@ -141,7 +141,8 @@ impl Followers {
         (known && fresh).then(|| Seat::with(&follower, among))
     }
 
-    /// A seat for a hold that waits on `among` channels and has read this one up to `at`. A follower of another log gives way to a new one.
+    /// A seat for a hold that waits on `among` channels and has read this one up to `at`. A follower of another log is
+    /// replaced by a new one.
     ///
     /// # Errors
     /// [`TooMany`] when the channel has no follower and can't have one.
@@ -183,7 +184,7 @@ impl Registry {
 }
 
 impl Entry {
-    /// The follower, unless it has ended or should have: a timer may be late, so whoever joins looks at the clock.
+    /// The follower, unless it has ended or its time is over: its timer may be late, so this compares the clock.
     fn live(&self) -> Option<Arc<Follower>> {
         let follower = self.follower.upgrade()?;
         (clock::now() <= follower.kept_until()).then_some(follower)
@@ -191,12 +192,12 @@ impl Entry {
 }
 
 impl Follower {
-    /// Held for a moment only, never over an await.
+    /// Locked for a moment only, never over an await.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows news until nobody wants them.
+    /// Broadcasts new messages until nobody wants them.
     async fn run(self: Arc<Self>, store: Arc<dyn Store>, clock: Clock, registry: Arc<Registry>) {
         let listed = Listed { follower: &self, registry: &registry };
         let stands = self.state().last.cursor();
@@ -207,10 +208,10 @@ impl Follower {
             let mut next = pin!(tail.next());
             let look = loop {
                 tokio::select! {
-                    // Looked at first, so that a channel with news at every moment can't keep its follower for ever.
+                    // Checked first, so that a channel that always has new messages can't keep its follower for ever.
                     biased;
                     () = self.deserted() => {
-                        // Joining takes the same lock, so nobody sits down while the follower leaves.
+                        // Joining takes the same lock, so no hold joins while the follower ends.
                         let mut entries = registry.lock();
                         if self.news.receiver_count() == 0 {
                             listed.remove_from(&mut entries);
@@ -221,13 +222,13 @@ impl Follower {
                     look = next.as_mut() => break look,
                 }
             };
-            // At what can't be read a follower ends; each of its holds reads for itself and says so.
+            // A follower ends at an item that it can't read. Each of its holds reads for itself and reports it.
             let Ok(look) = look else { return };
             self.show(look, begun, begun_ms);
         }
     }
 
-    /// Hands what a look has brought to all holds, and notes when it began.
+    /// Gives the result of a look to all holds, and stores when the look began.
     fn show(&self, Look { batch, closely }: Look, begun: Instant, begun_ms: u64) {
         let mut state = self.state();
         state.looked_ms = begun_ms;
@@ -237,10 +238,11 @@ impl Follower {
         if !batch.is_empty() {
             let batch = Arc::new(batch);
             (state.last, state.shown) = (Arc::clone(&batch), clock::now());
-            // It fails when no hold is there to hear it.
+            // It fails if there is no hold.
             let _ = self.news.send(batch);
         } else if !state.last.is_empty() && clock::now() - state.shown > FOLLOWER_IDLE {
-            // Its messages would stay in memory for as long as nothing is said. Whoever comes later for them reads.
+            // Otherwise its messages would stay in memory while nothing is published. Holds that come later read the
+            // store.
             state.last = Arc::new(Batch::empty(state.last.cursor()));
         }
     }
@@ -257,7 +259,7 @@ impl Follower {
         }
     }
 
-    /// Until when the follower goes on, should no hold come.
+    /// The time at which the follower ends if no hold comes.
     fn kept_until(&self) -> Instant {
         let last_hold = match self.news.receiver_count() {
             0 => self.state().deserted,
@@ -268,7 +270,7 @@ impl Follower {
 }
 
 impl Holds {
-    /// Counts one that waits on so many channels. Whether these are fewer than before.
+    /// Counts a hold that waits on so many channels. Returns whether these are fewer than before.
     fn come(&mut self, among: usize) -> bool {
         let before = self.fewest;
         self.count(among, |count| count + 1);
@@ -289,7 +291,7 @@ impl Holds {
     }
 }
 
-/// Takes the follower off the registry, however its task ends.
+/// Removes the follower from the registry, however its task ends.
 struct Listed<'a> {
     follower: &'a Arc<Follower>,
     registry: &'a Registry,
@@ -312,7 +314,7 @@ impl Drop for Listed<'_> {
 
 impl Seat {
     fn with(follower: &Arc<Follower>, among: usize) -> Self {
-        // Under the lock under which batches are shown, so each is seen once: as the last one, or as news.
+        // Under the lock of the broadcast, so each batch is seen once: as the last one, or as a new one.
         let mut state = follower.state();
         if state.holds.come(among) {
             follower.hurried.notify_one();
@@ -340,7 +342,7 @@ impl Seat {
 }
 
 impl Drop for Seat {
-    /// Notes the time while the receiver still counts, so that the follower never sees an old one.
+    /// Stores the time before the receiver is dropped, so that the follower never sees an old one.
     fn drop(&mut self) {
         if let Some(follower) = self.follower.upgrade() {
             let mut state = follower.state();

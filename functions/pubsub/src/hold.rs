@@ -1,7 +1,7 @@
 //! A poll that waits, on one channel or on several.
 //!
-//! Each of its places waits by itself, as if it were alone. The poll is answered when the first of them has something,
-//! with all that the others have by then.
+//! Each place waits as if it were alone. The poll is answered when the first place has something, with all that the
+//! others have by then.
 
 use std::{
     future::poll_fn,
@@ -23,34 +23,34 @@ use crate::{
     store::{Start, Store, StoreError},
 };
 
-/// A channel, and where somebody begins to read it.
+/// A channel, and where to begin in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The channel.
     pub channel: Channel,
-    /// Where.
+    /// The beginning.
     pub start: Start,
 }
 
-/// What a poll wants of each of its channels.
+/// What a poll is answered with.
 #[derive(Clone, Copy, Debug)]
 pub enum Wanted {
-    /// Up to so many messages, or that some were missed.
+    /// Up to this many messages, or that some were missed.
     Batch(Limit),
-    /// The next message, whatever was missed.
+    /// The next message, even if others were missed.
     Message,
 }
 
-/// What one place has to tell.
+/// The result at one place.
 pub(crate) type Told = Result<Arc<Batch>, StoreError>;
 
-/// How a poll reads, whether it waits or not.
+/// How a poll reads, held or not.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     pub(crate) store: &'a dyn Store,
     pub(crate) followers: &'a Followers,
     pub(crate) wanted: Wanted,
-    /// How many channels the poll is about.
+    /// The number of channels of the poll.
     pub(crate) among: usize,
 }
 
@@ -61,21 +61,21 @@ pub(crate) struct Hold<'a> {
     waits: Vec<Wait<'a>>,
 }
 
-/// One of its places.
+/// One of its channels.
 struct Wait<'a> {
     channel: &'a Channel,
-    /// Where it stands. Only a hold for a message moves on without answering, past what was missed.
+    /// Its position. Only a hold for a single message moves it without an answer, past what was missed.
     at: Cursor,
-    /// None where it could not read, or where there are too many followers: then it reads for itself.
+    /// Its seat. None if the channel could not be read, or there are too many followers: then it reads for itself.
     seat: Option<Seat>,
-    /// What its first look has brought, if that is to be told.
+    /// What its first look found, if that is an answer.
     found: Option<Told>,
-    /// Whether it has read for itself.
+    /// Whether it has read the store itself.
     looked: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// What stands at each place now.
+    /// What there is at each place now.
     pub(crate) async fn look(self, places: &[Place]) -> Vec<Told> {
         join_all(places.iter().map(|place| self.read(&place.channel, place.start))).await
     }
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         self.store.read(channel, start, self.wanted.limit()).await.map(Arc::new)
     }
 
-    /// Takes a seat with the channel's follower. Reads first, unless the follower stands just there.
+    /// Takes a seat with the channel's follower. Reads first, unless the follower is at the same position.
     async fn sit(self, place: &'a Place) -> Wait<'a> {
         let Place { channel, start } = place;
         let wait =
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns when there is what is wanted. It outlives an outage of the store.
+    /// Returns when there is an answer. It goes on through an outage of the store.
     async fn news(self, wait: &mut Wait<'_>) -> Told {
         if let Some(found) = wait.found.take() {
             return found;
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
                     Following::Unknown => {}
                 }
             }
-            // The follower is gone, or has passed this hold. Pauses grow, so that no fault makes this loop spin.
+            // The follower has ended, or has passed this hold. The pauses grow, so that no fault makes this loop spin.
             sleep(pause).await;
             pause = (pause * 2).clamp(Duration::from_millis(50), READ_PAUSE_MAX);
             let batch = match self.read(wait.channel, Start::After(wait.at)).await {
@@ -142,8 +142,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What there is to tell when the time is over. An empty answer says that nothing was there when the hold began, so
-    /// somebody must have looked closely since.
+    /// The answer when the time is over. An empty one claims that nothing was there when the hold began, so somebody
+    /// must have looked closely since.
     async fn last_look(self, wait: Wait<'_>, begun: Instant) -> Told {
         if wait.looked || wait.seat.is_some_and(|seat| seat.looked_since(begun)) {
             Ok(Arc::new(Batch::empty(wait.at)))
@@ -154,16 +154,17 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Hold<'a> {
-    /// Has a first look at all places. None is answered before: one that always has something would else keep the others
-    /// from ever being looked at.
+    /// Takes a first look at all places before any is answered. Otherwise a place that always has something would keep
+    /// the others from ever being looked at.
     pub(crate) async fn begin(reader: Reader<'a>, places: &'a [Place], begun: Instant) -> Self {
         let mut waits = match places {
-            // As below, without what several cost.
+            // The same as below, without the cost of joining several futures.
             [place] => vec![reader.sit(place).await],
             places => join_all(places.iter().map(|place| reader.sit(place))).await,
         };
         if waits.iter().any(|wait| !wait.has_failed()) {
-            // One that could not be read keeps nobody from waiting for the others. Without a cursor it can't wait itself.
+            // If a place can't be read, the poll still waits for the others. But a place without a cursor can't wait:
+            // its failure is the answer.
             for (wait, place) in waits.iter_mut().zip(places) {
                 if wait.has_failed() && place.start.cursor().is_some() {
                     wait.found = None;
@@ -173,7 +174,7 @@ impl<'a> Hold<'a> {
         Self { reader, begun, waits }
     }
 
-    /// Returns when the first place has what is wanted: what each has by then.
+    /// Returns when the first place has an answer, with what each has by then.
     pub(crate) async fn news(&mut self) -> Vec<Told> {
         let reader = self.reader;
         if let [wait] = &mut self.waits[..] {
@@ -186,13 +187,13 @@ impl<'a> Hold<'a> {
         self.waits.iter().zip(told).map(|(wait, told)| told.unwrap_or_else(|| nothing(wait))).collect()
     }
 
-    /// What each place has when the time is over.
+    /// The answer of each place when the time is over.
     pub(crate) async fn end(self) -> Vec<Told> {
         join_all(self.waits.into_iter().map(|wait| self.reader.last_look(wait, self.begun))).await
     }
 }
 
-/// What each has that is ready. Pending while none is.
+/// The answer of each place that is ready. Pending while none is.
 fn told_by_now(
     news: &mut [Pin<Box<impl Future<Output = Told>>>],
     context: &mut Context<'_>,
@@ -206,7 +207,7 @@ fn told_by_now(
 }
 
 impl Wait<'_> {
-    /// Whether the store did not answer its first look. What can't be read at all is no such failure.
+    /// Whether the first look failed because the store did not answer. An item that can't be read is another failure.
     fn has_failed(&self) -> bool {
         matches!(self.found, Some(Err(StoreError::Busy | StoreError::NoAnswer)))
     }

@@ -1,7 +1,7 @@
-//! Every maximum, with the arithmetic that led to it.
+//! Every maximum, with its arithmetic.
 //!
-//! The constants are part of the wire contract: a client may rely on them. Those in [`Limits`] are a host's own
-//! and can be set from the environment.
+//! Clients may rely on the constants: they are part of the HTTP API. Those in [`Limits`] are a host's own, and can be
+//! set by environment variables.
 
 use std::time::Duration;
 
@@ -21,15 +21,16 @@ pub const KEY_CHARS_MAX: usize = 64;
 /// needs less than 2 KiB.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
-/// How much of a body that is too large is still read, and thrown away, so that its sender comes to read the
-/// answer: four times what is allowed.
+/// How much of a body that is too large is still read and thrown away, so that its sender gets to read the answer: four
+/// times what is allowed.
 pub const BODY_DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
-/// What a body may have before it counts against [`BODIES_BYTES_MAX`]. So small publishes are taken however many large
-/// ones are under way: a connection with such a body takes 51 KB, so 20,000 are 1.0 GB, and each is given up after 10 s.
+/// A body of this size or less does not count against [`BODIES_BYTES_MAX`], so that small publishes are taken however
+/// many large ones are under way. A connection with such a body takes 51 KB, so 20,000 are 1.0 GB, and each is given up
+/// after 10 s.
 pub const BODY_UNCOUNTED_BYTES: usize = 16 * 1024;
 
-/// All larger bodies under way in one process, in bytes: 256 of the largest. Beyond that a body is refused.
+/// All larger bodies that one process reads at once, in bytes: 256 of the largest. Beyond that a body is refused.
 pub const BODIES_BYTES_MAX: usize = 64 << 20;
 
 /// How long a body may take to arrive. At the maximum size that is 26 KB/s.
@@ -48,68 +49,74 @@ pub const POLL_CHANNELS_MAX: usize = 20;
 /// of AWS takes 10,240 bytes of headers in all.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// How far the clocks of who signs a token and who checks it may be apart.
+/// How far apart the clocks of the signer and of this process may be.
 pub const TOKEN_LEEWAY: Duration = Duration::from_secs(60);
 
-/// Verified tokens that are kept, so that polls verify theirs once. One of ordinary size takes 1 KB: 2 MB. Beyond that,
-/// those that were not used lately are verified again.
+/// Verified tokens that are remembered, so that a client's polls cost one verification. A usual one takes 1 KB, so
+/// these are 2 MB. Beyond that, those that were not used lately are verified again.
 pub const TOKENS_MAX: usize = 2_000;
 
-/// Keys that tokens may be signed with: one, and another while they are changed, for each of some issuers.
+/// Keys that may sign tokens. One issuer needs one, and a second while it changes keys; this is enough for several
+/// issuers.
 pub const ACCESS_KEYS_MAX: usize = 32;
 
-/// How long a poll is held: an HTTP API gives up after 30 s, less 5 s for the first look and a slow network.
+/// How long a poll is held. An HTTP API of AWS gives up after 30 s; 5 s of these are for the first look and a slow
+/// network.
 pub const WAIT_MAX: Duration = Duration::from_secs(25);
 
 /// Epochs and offsets are below this, so that they fit a signed 64-bit number in any language.
 pub const NUMBER_BOUND: u64 = 1 << 63;
 
-/// What a message costs in memory besides its text, nickname and key, in bytes: about 100 for the message, 40 for its
-/// place in the log, 60 for its key's place and 50 for the allocator.
+/// The memory of a message besides its text, nickname and key, in bytes: about 100 for the message, 40 for its entry in
+/// the log, 60 for its key's entry and 50 for the allocator.
 pub const MESSAGE_OVERHEAD_BYTES: usize = 256;
 
-/// How long a message is kept where nobody says otherwise.
+/// How long messages are kept by default.
 pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A log is forgotten when it has been silent for the retention and this much longer.
+/// A log is forgotten when it was silent for the retention and this much longer.
 pub const SILENCE_MARGIN: Duration = Duration::from_secs(60 * 60);
 
-/// A channel that has been silent for this long may give its place to a new one, where there are too many. It is what
-/// `store_full` says when to come back.
+/// When there are too many channels, one that was silent for this long may be replaced by a new one. Also the
+/// `Retry-After` of `store_full`.
 pub const CHANNEL_QUIET: Duration = Duration::from_secs(60);
 
-/// A follower goes on for so long without a hold: one delivery empties it, and the herd that polls again must find it.
+/// How long a follower outlives its last hold, so that clients that poll again after a delivery find it.
 pub const FOLLOWER_IDLE: Duration = Duration::from_secs(1);
 
-/// Batches that a follower keeps for holds that are slow to wake. A batch is kept only until the last of them has it; at
-/// 512 KiB each, a channel whose holds all lag keeps 4 MiB.
+/// Batches that a follower keeps for holds that are slow to wake. A batch is kept until the last hold has it: a channel
+/// whose holds are all slow keeps 8 × 512 KiB = 4 MiB.
 pub const FOLLOWER_BATCHES: usize = 8;
 
-/// The longest of the growing pauses between two looks of one hold at a store that fails.
+/// The longest pause between two looks of a hold at a store that fails. The pauses grow up to it.
 pub const READ_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// The maxima of one process. Each is set by `LINGER_` and its name in capitals.
+/// The maxima of one process. Each is set by the variable `LINGER_` and its name in capitals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages that the memory store keeps for one channel; beyond that the oldest go.
+    /// Messages of one channel in the memory store. Beyond that, the oldest are dropped.
     pub channel_messages_max: usize,
-    /// Bytes that the memory store keeps for one channel; beyond that the oldest go. 64 MiB is 2,000 full messages.
+    /// Bytes of one channel in the memory store. Beyond that, the oldest messages are dropped. 64 MiB is 2,000 of the
+    /// largest messages.
     pub channel_bytes_max: usize,
-    /// Bytes of the memory store; beyond that the largest channels' oldest messages go. Four full channels.
+    /// Bytes of the memory store: four full channels. Beyond that, the oldest messages of the largest channels are
+    /// dropped.
     pub bytes_max: usize,
-    /// Channels of the memory store; beyond that a new one takes the place of a small one. An empty log is about 300 bytes, so these are 3 MB.
+    /// Channels of the memory store. Beyond that, a new one replaces a small one. An empty log is about 300 bytes, so
+    /// these are 3 MB.
     pub channels_max: usize,
-    /// Idempotency keys of the memory store; beyond that the oldest messages of the channels with the most keys go. At
-    /// most 64 bytes and a message each.
+    /// Idempotency keys of the memory store, each of at most 64 bytes and with a message. Beyond that, the oldest
+    /// messages of the channels with the most keys are dropped.
     pub keys_max: usize,
-    /// Polls held at once; beyond that a poll is refused before anything is read for it. One takes 22 KB with its
-    /// connection and a follower, as tests/load/memory.mjs measures: 440 MB.
+    /// Polls held at once. Beyond that, a poll is refused before anything is read for it. One takes 22 KB with its
+    /// connection and a follower, as tests/load/memory.mjs measures, so these are 440 MB.
     pub holds_max: usize,
-    /// Channels that all held polls wait on, each counted for each poll; beyond that a poll is refused in the same way.
-    /// Five for each hold. Each beyond a poll's first takes 0.5 KB, as tests/load/memory.mjs measures: 40 MB.
+    /// Channels of all held polls, each counted for each poll: five for each hold. Beyond that, a poll is refused in
+    /// the same way. Each channel of a poll after the first takes 0.5 KB, as tests/load/memory.mjs measures, so these
+    /// are 40 MB.
     pub places_max: usize,
-    /// Channels followed at once; beyond that polls of further channels are refused. One is a task of about 2 KB. Over a
-    /// table, one reads five times a second.
+    /// Channels with a follower. Beyond that, polls of further channels are refused. A follower is a task of about 2
+    /// KB; over a table, it reads five times a second.
     pub followers_max: usize,
 }
 
@@ -128,7 +135,7 @@ impl Default for Limits {
     }
 }
 
-/// A setting that is no such thing.
+/// A setting that can't be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSetting {
     /// A maximum that is not a positive whole number.
@@ -136,7 +143,7 @@ pub enum InvalidSetting {
     Maximum {
         /// The variable.
         name: &'static str,
-        /// What it said.
+        /// Its value.
         value: String,
     },
     /// A length of time that can't be read, or is out of range.
@@ -145,7 +152,7 @@ pub enum InvalidSetting {
 }
 
 impl Limits {
-    /// The variables that say otherwise.
+    /// The variables that replace the defaults.
     pub const VARIABLES: [&str; 8] = [
         "LINGER_CHANNEL_MESSAGES_MAX",
         "LINGER_CHANNEL_BYTES_MAX",
@@ -157,10 +164,10 @@ impl Limits {
         "LINGER_FOLLOWERS_MAX",
     ];
 
-    /// The defaults, with what the environment says instead. `lookup` gives a variable's value.
+    /// The defaults, except those that the environment replaces. `lookup` returns a variable's value.
     ///
     /// # Errors
-    /// [`InvalidSetting::Maximum`] when a variable is set to something else than a positive whole number.
+    /// [`InvalidSetting::Maximum`] when a variable is not a positive whole number.
     pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, InvalidSetting> {
         let mut limits = Self::default();
         let maxima = [
@@ -184,7 +191,7 @@ impl Limits {
     }
 }
 
-/// The value of a variable of the environment. One that is empty is not set.
+/// The value of an environment variable. An empty one counts as not set.
 #[must_use]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned())

@@ -10,11 +10,11 @@ use crate::{
     limits::{KEY_CHARS_MAX, NICK_CHARS_MAX, TEXT_BYTES_MAX},
 };
 
-/// What a message says: 1 to 32,768 bytes of UTF-8, kept byte for byte.
+/// A message's text: 1 to 32,768 bytes of UTF-8, kept byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Text(Box<str>);
 
-/// There is none, or too much of it.
+/// The text is empty or too long.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
     /// It is empty.
@@ -45,11 +45,11 @@ impl Text {
     }
 }
 
-/// Who says it: 1 to 64 characters that a reader can see, and none that would change how others are read.
+/// A nickname: 1 to 64 characters, at least one of them visible, and none that changes how other text is drawn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Nick(Box<str>);
 
-/// It is too long, invisible, or has a character that a name can't have.
+/// The nickname is too long, invisible, or has a character that is not allowed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a nick is 1 to {NICK_CHARS_MAX} characters, one of them visible, without control, direction or line separator characters"
@@ -98,13 +98,13 @@ fn is_default_ignorable(c: char) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(Box<str>);
 
-/// It is empty, too long, or not visible ASCII.
+/// The key is empty, too long, or not visible ASCII.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a key is 1 to {KEY_CHARS_MAX} visible ASCII characters")]
 pub struct InvalidKey;
 
 impl Key {
-    /// Takes a key as it is; quotes belong to it.
+    /// Takes a key as it is. Quotes are a part of it.
     ///
     /// # Errors
     /// [`InvalidKey`] when it is empty, has more than 64 characters, or others than visible ASCII.
@@ -123,16 +123,16 @@ impl Key {
     }
 }
 
-/// A message that has no place in a log yet.
+/// A message that has no offset yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
-    /// Who says it, if they say who.
+    /// The nickname, if there is one.
     pub nick: Option<Nick>,
-    /// What they say.
+    /// The text.
     pub text: Text,
 }
 
-/// A message in a log, as subscribers get it: its serialized form is the wire's.
+/// A message in a log. Its serialized form is what subscribers get.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
     id: Cursor,
@@ -142,13 +142,13 @@ pub struct Message {
     text: Text,
     #[serde(rename = "time", serialize_with = "rfc3339")]
     unix_ms: u64,
-    /// Kept, because a batch asks for it each time that it is put together.
+    /// Kept, because a batch needs it each time that it is put together.
     #[serde(skip)]
     encoded_len: usize,
 }
 
 impl Message {
-    /// Gives a draft its place, and the time of its publishing in milliseconds since 1970.
+    /// Gives a draft its cursor, and the time of its publishing in milliseconds since 1970.
     #[must_use]
     pub fn new(id: Cursor, channel: Channel, draft: Draft, unix_ms: u64) -> Self {
         let Draft { nick, text } = draft;
@@ -157,13 +157,13 @@ impl Message {
         message
     }
 
-    /// Its place: the cursor of whoever has read up to and including it.
+    /// Its cursor: that of a client that has read up to and including this message.
     #[must_use]
     pub fn id(&self) -> Cursor {
         self.id
     }
 
-    /// The channel that it stands in.
+    /// Its channel.
     #[must_use]
     pub fn channel(&self) -> &Channel {
         &self.channel
@@ -175,7 +175,7 @@ impl Message {
         self.nick.as_ref()
     }
 
-    /// What it says.
+    /// The text.
     #[must_use]
     pub fn text(&self) -> &Text {
         &self.text
@@ -187,20 +187,21 @@ impl Message {
         self.unix_ms
     }
 
-    /// Bytes of its JSON.
+    /// The length of its JSON, in bytes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         self.encoded_len
     }
 
-    /// Whether it is what this draft says.
+    /// Whether it has this draft's nickname and text.
     #[must_use]
     pub fn says(&self, draft: &Draft) -> bool {
         self.nick == draft.nick && self.text == draft.text
     }
 }
 
-/// RFC 3339 in UTC, with milliseconds. A time after the year 9999 has no such form and stands as its last moment.
+/// RFC 3339 in UTC, with milliseconds. A time after the year 9999 has no such form, and is shown as the last moment of
+/// that year.
 fn rfc3339<S: Serializer>(unix_ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     const YEAR_9999: u64 = 253_402_300_799_999;
     let time = std::time::UNIX_EPOCH + Duration::from_millis(*unix_ms.min(&YEAR_9999));
@@ -285,7 +286,7 @@ mod tests {
 
     #[test]
     fn no_character_is_written_longer_than_json_needs() {
-        // What is sent out is what a stranger can make the most expensive.
+        // The largest answers are the most expensive thing that strangers can cause.
         for c in '\0'..=char::MAX {
             let least = match c {
                 '"' | '\\' | '\u{8}' | '\t' | '\n' | '\u{C}' | '\r' => 2,

@@ -1,17 +1,17 @@
-//! What a store that costs money has asked of its table.
+//! Counts the requests to a table, which cost money.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The kinds of requests to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// An offset is given out: `UpdateItem` on a head.
+    /// An offset is taken: `UpdateItem` on a head.
     GiveOut,
     /// A slot is written: `PutItem`.
     PutSlot,
-    /// A key is pointed: `PutItem`.
+    /// A key is pointed at a slot: `PutItem`.
     PutKey,
-    /// A key is moved: `UpdateItem`.
+    /// A key is pointed at another slot: `UpdateItem`.
     MoveKey,
     /// Slots are read: `Query`.
     Query,
@@ -43,14 +43,14 @@ impl Kind {
     }
 }
 
-/// Requests to a table, and the capacity units that they used.
+/// Requests to a table, and their capacity units.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Usage {
     /// Requests of all kinds.
     pub requests: u64,
-    /// Units of reads.
+    /// Read units.
     pub read_units: f64,
-    /// Units of writes.
+    /// Write units.
     pub write_units: f64,
 }
 
@@ -60,12 +60,12 @@ pub struct Meter {
     requests: [AtomicU64; 6],
     /// In halves: an eventually consistent read costs half a unit.
     half_units: [AtomicU64; 6],
-    /// Requests, and half units of reads and writes, that `since_last` has not told yet.
+    /// Requests, and half units of reads and writes, since the last `since_last`.
     untold: [AtomicU64; 3],
 }
 
 impl Meter {
-    /// Counts one request that was sent, and what it used.
+    /// Counts one request, and its units.
     pub fn count(&self, kind: Kind, units: f64) {
         // Units are multiples of a half, and few.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -81,7 +81,7 @@ impl Meter {
         if kind.writes() { writes } else { reads }.fetch_add(halves, Relaxed);
     }
 
-    /// What was used since this was last asked: the sum of all answers is the bill.
+    /// What was used since the last call: the sum of all answers is the bill.
     pub fn since_last(&self) -> Usage {
         let [requests, reads, writes] = self.untold.each_ref().map(|untold| untold.swap(0, Relaxed));
         Usage { requests, read_units: units(reads), write_units: units(writes) }

@@ -1,4 +1,4 @@
-//! What a client can ask for: publish, subscribe (which is the hold), and the process's own: close.
+//! The operations of clients: publish and subscribe (with its hold); and that of the process: close.
 
 use std::{
     panic::resume_unwind,
@@ -28,40 +28,40 @@ use crate::{
     store::{Appended, Start, Store, StoreError},
 };
 
-/// One process's share of the work. Any process can answer any request.
+/// The service of one process. Any process can answer any request.
 pub struct Service {
     store: Arc<dyn Store>,
     followers: Followers,
     holds: Semaphore,
     places: Semaphore,
     limits: Limits,
-    /// Becomes true once, when the process stops.
+    /// Becomes true when the process stops.
     closing: watch::Sender<bool>,
     published: Arc<AtomicU64>,
     delivered: AtomicU64,
 }
 
-/// Why the service did not do as asked.
+/// Why the service refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The process is stopping; another one may be there.
     #[error("this server is stopping")]
     Stopping,
-    /// So many polls are held that one more would be too many.
+    /// Too many polls are held.
     #[error("{0} polls are held, and no more can be")]
     TooManyHolds(usize),
-    /// Held polls wait on so many channels in all that one more poll would be too many.
+    /// Held polls wait on too many channels in all.
     #[error("held polls wait on {0} channels in all, and on no more")]
     TooManyPlaces(usize),
-    /// So many channels are followed that one more would be too many.
+    /// Too many channels have followers.
     #[error("{0} channels are followed, and no more can be")]
     TooManyFollowers(usize),
-    /// The store's own reason.
+    /// The store's error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What a process has done and is doing.
+/// Counters and gauges of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
     /// Polls held now.
@@ -77,7 +77,7 @@ pub struct Stats {
 }
 
 impl Service {
-    /// A service over a store, with at most so many holds and followers at once.
+    /// A service over a store, with at most this many holds and followers.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Clock, limits: &Limits) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl Service {
         }
     }
 
-    /// Publishes one message, durably, and says where it stands.
+    /// Publishes one message, and returns its cursor once it is durable.
     ///
     /// # Errors
     /// [`Refusal::Stopping`], or what the store says.
@@ -107,8 +107,8 @@ impl Service {
         if let Some(appended) = poll_immediate(&mut append).await {
             return appended;
         }
-        // On a task of its own: a client that leaves must not stop an append midway, since others would have to wait
-        // until its slot is decided.
+        // On a task of its own: if the client leaves, the append must still be completed. Otherwise readers would have
+        // to wait until its slot is decided.
         match tokio::spawn(append).await {
             Ok(appended) => appended,
             Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
@@ -116,14 +116,15 @@ impl Service {
         }
     }
 
-    /// What stands at each place, in their order; when that is nothing, holds until `until` or until the first of them has
-    /// something. Who may hold is let in before anything is read for them, so that being refused costs nothing; who only
-    /// looks needs no leave. All is empty when the hold ran out, or when the process stops: then it ends where it began,
-    /// since nothing is claimed that was not read. All messages together have at most 512 KiB.
+    /// What there is at each place, in their order. If that is nothing, holds until the first of them has something, or
+    /// until `until`. A poll that may be held is admitted before anything is read for it, so that a refused one costs
+    /// nothing; one that only looks needs no admission. When the time is over, or the process stops, the answer is
+    /// empty and its cursors are those of the beginning: nothing is claimed that was not read. All messages together
+    /// have at most 512 KiB.
     ///
     /// # Errors
-    /// [`Refusal`] when it can't even look. Where others have something to tell, a place with a cursor that can't be read
-    /// keeps silent, and stays where it stands.
+    /// [`Refusal`] when it can't even look. A place with a cursor that can't be read is left out while others have
+    /// something, and keeps its position.
     pub async fn subscribe(
         &self,
         places: &[Place],
@@ -163,7 +164,7 @@ impl Service {
         Ok(Arc::new(batch))
     }
 
-    /// Ends all holds, as if their time were over, and refuses what comes from now on.
+    /// Ends all holds, as if their time were over, and refuses all later requests.
     pub fn close(&self) {
         self.closing.send_replace(true);
     }
@@ -184,7 +185,7 @@ impl Service {
         if *self.closing.borrow() { Err(Refusal::Stopping) } else { Ok(()) }
     }
 
-    /// Lets a poll in that may hold, and counts it until it is answered.
+    /// Admits a poll that may be held, and counts it until it is answered.
     fn admit(&self, places: &[Place]) -> Result<[SemaphorePermit<'_>; 2], Refusal> {
         let held = self.holds.try_acquire().map_err(|_| Refusal::TooManyHolds(self.limits.holds_max))?;
         let count = u32::try_from(places.len()).unwrap_or(u32::MAX);

@@ -8,8 +8,8 @@ use std::{
 
 use crate::{batch::Batch, limits::BATCH_BYTES_MAX};
 
-/// Cuts batches so that all their messages together have at most 512 KiB. Each channel gives one message in turn, so that
-/// a quiet one does not wait behind a busy one. Chance decides who is first, so that nobody waits for ever.
+/// Cuts batches so that all their messages together have at most 512 KiB. Each channel gives one message in turn, so
+/// that a quiet one does not wait behind a busy one. The first one is chosen at random, so that none always comes last.
 pub(crate) fn share(batches: Vec<Arc<Batch>>) -> Vec<Arc<Batch>> {
     let bytes: usize = batches.iter().map(|batch| batch.bytes()).sum();
     if batches.len() == 1 || bytes <= BATCH_BYTES_MAX {

@@ -1,16 +1,16 @@
-//! What a log is, whoever keeps it.
+//! What a log is, in whichever store.
 //!
 //! # What every store promises
 //!
 //! 1. **Durable.** What `append` returned is in the log for the retention.
-//! 2. **One order.** Everybody reads the same messages in the same order. An append that begins after another one
-//!    returned stands after it.
-//! 3. **No skipping.** Whoever was given a cursor was given every retained message between it and the cursor that
-//!    they began with, or `missed`.
+//! 2. **One order.** Everybody reads the same messages in the same order. If an append begins after another one has
+//!    returned, its message comes after that one's.
+//! 3. **No skipping.** A reader that was given a cursor was given every retained message between the cursor where it
+//!    began and this one, or `missed`.
 //! 4. **Once per key.** The same key on one channel appends once while its message is retained.
-//! 5. **Progress.** Nobody's crash stops anybody else.
+//! 5. **Progress.** No process that crashes stops another one.
 //!
-//! Every future may be dropped at any await: what it waited for may have happened or not, and nothing stays behind.
+//! Every future may be dropped at any await. What it was doing may have happened or not, and nothing is left behind.
 
 use std::pin::Pin;
 
@@ -21,52 +21,53 @@ use crate::{
     message::{Draft, Key},
 };
 
-/// A store's answer to come. Boxed, so that whoever uses a store is a plain type and can't name it.
+/// A store's future answer. It is boxed, so that types that use a store need no type parameter for it.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// The logs of all channels.
 pub trait Store: Send + Sync + 'static {
-    /// Appends, and says where once it is durable. Dropped midway, the message may or may not be in the log.
+    /// Appends a message, and returns its cursor once it is durable. If the future is dropped, the message may be in
+    /// the log or not.
     fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Pending<'a, Appended>;
 
-    /// What is there now, possibly nothing; always carries a cursor; never waits for news.
+    /// What is in the log now, possibly nothing. Always has a cursor, and never waits for new messages.
     fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Pending<'a, Batch>;
 
-    /// Goes along a log from a cursor on. How it hears of news is the store's own affair: memory is told, DynamoDB is
-    /// asked.
+    /// Follows a log from a cursor on. How it learns of new messages is up to the store: memory is notified, DynamoDB
+    /// is polled.
     fn tail<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Box<dyn Tail + 'a>;
 }
 
-/// A reader that stays with one log and keeps what it has learnt from one look to the next.
+/// A reader that follows one log, and keeps what it has learnt from one look to the next.
 pub trait Tail: Send {
-    /// What stands after the last batch: as soon as there is something (messages, or `missed`), or nothing, after a
-    /// second or so in which the log was looked at. A look that fails is tried again until one succeeds, so a tail that
-    /// is silent for longer is cut off from its log. It fails only with [`StoreError::Corrupt`].
+    /// What comes after the last batch: as soon as there is something (messages, or `missed`), or nothing after about a
+    /// second in which it looked at the log. It repeats a look that fails until one succeeds, so a tail that is silent
+    /// for longer can't reach its log. It fails only with [`StoreError::Corrupt`].
     ///
     /// May be dropped at any await and asked again.
     fn next(&mut self) -> Pending<'_, Look>;
 
-    /// Everybody who waits here waits on so many channels at least. A store that has to ask may ask each of many less
-    /// often, so that a poll of twenty channels does not cost as much as twenty polls.
+    /// Tells the tail the least number of channels that one of its holds waits on. A store that has to poll may look
+    /// less often when that is large, so that a poll of twenty channels does not cost as much as twenty polls.
     fn pace(&mut self, _channels: usize) {}
 }
 
-/// What one look has shown.
+/// The result of one look.
 #[derive(Debug)]
 pub struct Look {
     /// What is new, possibly nothing.
     pub batch: Batch,
-    /// Whether the look could not miss anything that was there when it began. A store may look less closely most of the
-    /// time, but must look closely often enough that each hold of the usual length sees it once: every 20 s.
+    /// Whether the look was close: it could not miss anything that was there when it began. Most looks may be less
+    /// close, but a close one must come every 20 s, so that each hold of the usual length has seen one.
     pub closely: bool,
 }
 
-/// Where a message stands that was appended.
+/// Where an appended message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// Its place.
+    /// Its cursor.
     pub id: Cursor,
-    /// Whether an earlier append with the same key had put it there.
+    /// Whether an earlier append with the same key put it there.
     pub repeated: bool,
 }
 
@@ -75,19 +76,19 @@ pub struct Appended {
 pub enum Start {
     /// At the oldest message retained.
     Earliest,
-    /// After the newest: only what comes from now on.
+    /// After the newest message: only what comes from now on.
     Latest,
-    /// So many messages before the end.
+    /// This many messages before the end.
     Last(Limit),
-    /// What stands before a position, the newest of it. The batch ends there; it is `missed` only when the position
-    /// is none of this log's.
+    /// The newest messages before a position. The batch ends there. It is `missed` only when the position is not of
+    /// this log.
     Before(Cursor),
-    /// What stands after a position.
+    /// The messages after a position.
     After(Cursor),
 }
 
 impl Start {
-    /// The cursor that it is after, if it is one that the client was given.
+    /// The cursor that it begins after, if the client was given one.
     #[must_use]
     pub fn cursor(self) -> Option<Cursor> {
         match self {
@@ -103,16 +104,16 @@ pub enum StoreError {
     /// It is too busy. The message is not in the log.
     #[error("the store is busy")]
     Busy,
-    /// It did not answer. An append may have landed, or there may be no table.
+    /// It did not answer. An append may have happened, or there may be no table.
     #[error("the store does not answer")]
     NoAnswer,
     /// The key belongs to a message with another nick or text.
     #[error("the key was used for another message")]
     KeyReused,
-    /// Something has reached its maximum. The message is not in the log.
+    /// A maximum is reached. The message is not in the log.
     #[error("the store has reached its maximum of {0}")]
     Full(&'static str),
-    /// There is something in the log that this version can't read.
+    /// The log has an item that this version can't read.
     #[error("the log has an item that can't be read")]
     Corrupt,
 }

@@ -1,4 +1,4 @@
-//! `GET /sub` on Lambda. Its event's path does not matter: whatever comes here is for this half of the API.
+//! `GET /sub` on Lambda. It ignores the event's path: the gateway sends nothing else here.
 
 use std::process::ExitCode;
 

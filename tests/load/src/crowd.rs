@@ -19,35 +19,35 @@ pub(crate) struct Crowd {
     talk: Talk,
     subscribers: Vec<Subscriber>,
     publishers: Vec<Publisher>,
-    /// Whether who is answered polls again at once, as subscribers do.
+    /// Whether a subscriber polls again as soon as it is answered.
     pub(crate) polls_again: bool,
-    /// Whether who is answered publishes the next message at once.
+    /// Whether a publisher publishes again as soon as it is answered.
     pub(crate) publishes_again: bool,
-    /// How long nothing may come before what is due counts as lost.
+    /// How long nothing may come before what is missing counts as lost.
     patience: Duration,
-    /// What was waited for in vain. It is not waited for again before the end.
+    /// What did not come although it was waited for. It is not waited for again before the end.
     given_up: u64,
 }
 
 #[derive(Default)]
 struct Subscriber {
     tally: Tally,
-    /// What it was answered last.
+    /// Its last answer.
     last: Option<Rc<Delivery>>,
 }
 
-/// What happens.
+/// An event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {
-    /// A subscriber has a message, so long after it was sent.
+    /// A subscriber has a message, this long after it was sent.
     Delivered(Sent, Duration),
-    /// A publisher was told that its message is published, so long after it was sent.
+    /// A publisher was told that its message is published, this long after it was sent.
     Accepted(Duration),
 }
 
 impl Crowd {
-    /// Opens connections, and has everybody poll behind a first message. So all stand at the same place, and what is
-    /// published from then on is theirs, however late their next poll comes.
+    /// Opens connections, and has all subscribers poll after a first message. So all have the same position, and must
+    /// get every later message, however late their next poll comes.
     pub(crate) fn gather(common: &Common, held: usize, publishers: usize) -> Outcome<Self> {
         let mut crowd = Self {
             wire: Wire::new(common.target.clone())?,
@@ -86,7 +86,7 @@ impl Crowd {
         (0..self.publishers.len()).try_for_each(|publisher| self.publish(publisher))
     }
 
-    /// All subscribers go on after what they were answered last.
+    /// All subscribers poll from their last answer.
     pub(crate) fn all_poll(&mut self) -> Outcome<()> {
         for (number, subscriber) in self.subscribers.iter().enumerate() {
             let last = subscriber.last.as_ref().ok_or("who polls again was answered before")?;
@@ -95,7 +95,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits until something comes, at most until then.
+    /// Waits until something comes, at most until this moment.
     pub(crate) fn turn(&mut self, until: Duration, heard: &mut impl FnMut(Event)) -> Outcome<()> {
         let Self { wire, talk, subscribers, publishers, .. } = self;
         let (polls_again, publishes_again) = (self.polls_again, self.publishes_again);
@@ -124,7 +124,7 @@ impl Crowd {
         })
     }
 
-    /// Lets this time pass, while everything goes on.
+    /// Lets this time pass while everything goes on.
     pub(crate) fn pause(&mut self, pause: Duration) -> Outcome<()> {
         let until = clock::now() + pause;
         while clock::now() < until {
@@ -133,7 +133,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits until everybody has everything, and returns how much was not delivered when nothing came any more.
+    /// Waits until all subscribers have everything. Returns how much was not delivered when nothing came any more.
     pub(crate) fn until_delivered(&mut self, heard: &mut impl FnMut(Sent, Duration)) -> Outcome<u64> {
         let mut awaited = self.lacking().saturating_sub(self.given_up);
         let mut quiet_since = clock::now();
@@ -141,7 +141,7 @@ impl Crowd {
             let before = awaited;
             self.turn(quiet_since + self.patience, &mut |event| {
                 if let Event::Delivered(sent, took) = event {
-                    // What comes again was not awaited; the verdict tells.
+                    // A repeated message was not awaited. The verdict reports it.
                     awaited = awaited.saturating_sub(1);
                     heard(sent, took);
                 }
@@ -168,8 +168,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits until the server says that it holds as many polls as there are subscribers. Returns whether it says so; most
-    /// servers do not say.
+    /// Waits until the server reports as many held polls as there are subscribers. Returns whether it does; most
+    /// servers report nothing.
     pub(crate) fn until_held(&mut self, common: &Common) -> Outcome<bool> {
         let until = clock::now() + self.patience;
         let held = self.subscribers.len() as f64;
@@ -191,13 +191,13 @@ impl Crowd {
         published.fold((0, 0), |(sent, refused), one| (sent + one.next, refused + one.refused.len() as u64))
     }
 
-    /// What is due to subscribers and has not come, as messages of all of them together.
+    /// The messages that subscribers do not have yet, of all of them together.
     fn lacking(&self) -> u64 {
         let published = self.all_published();
         self.subscribers.iter().map(|subscriber| subscriber.tally.lost(&published)).sum()
     }
 
-    /// Waits once more for what is due, and judges what was delivered. Nobody may publish meanwhile.
+    /// Waits once more for what is missing, and judges what was delivered. Nobody may publish meanwhile.
     pub(crate) fn verdict(&mut self) -> Outcome<Verdict> {
         self.until_accepted()?;
         self.given_up = 0;

@@ -1,8 +1,8 @@
-//! Many durations, kept by their size, so that millions take no more room than a few.
+//! Many durations, counted by their size, so that millions take no more memory than a few.
 
 use std::time::Duration;
 
-/// Steps within each power of two: so a duration is known to about 1.5 %.
+/// Steps within each power of two, so that a duration is exact to about 1.5 %.
 const STEPS: u64 = 64;
 
 /// How often each size of duration occurred.
@@ -30,7 +30,7 @@ impl Durations {
         self.total
     }
 
-    /// The duration in milliseconds that this share, of a thousand, of all did not exceed; nothing where there are none.
+    /// A percentile in milliseconds, in thousandths; nothing if there are no durations.
     pub(crate) fn at(&self, thousandths: u64) -> Option<f64> {
         let rank = (self.total * thousandths).div_ceil(1000).max(1);
         let mut before = 0;
@@ -43,7 +43,7 @@ impl Durations {
 }
 
 fn slot(nanos: u64) -> usize {
-    // Below the first power of two that has so many steps, each number is its own.
+    // Below this power of two, each number has a slot of its own.
     let exponent = (nanos / STEPS).checked_ilog2().map_or(0, |power| power + 1);
     let step = nanos >> exponent.saturating_sub(1);
     usize::try_from(u64::from(exponent) * STEPS + step % STEPS).unwrap_or(usize::MAX)

@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as an answer needs: a status, headers, and a body with a length or in chunks.
+//! The part of HTTP/1.1 that answers need: a status, headers, and a body with a length or in chunks.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ impl Response<'_> {
     }
 }
 
-/// The answer at the beginning of these bytes and its length, or nothing when it is not whole yet.
+/// The answer at the beginning of these bytes, and its length; nothing when it is not complete yet.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Response<'_>, usize)>, Malformed> {
     let Some(head_len) = end_of_head(bytes) else { return Ok(None) };
     let (head, rest) = bytes.split_at(head_len);
@@ -46,7 +46,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Response<'_>, usize)>, Malfo
             Some(body) => (Cow::Borrowed(body), length),
             None => return Ok(None),
         },
-        // It would last until the connection closes.
+        // Such a body ends with the connection.
         (None, None) => return Err(Malformed),
     };
     Ok(Some((Response { status, head, body }, head_len + len)))
@@ -104,7 +104,7 @@ fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Malformed> {
 mod tests {
     use super::*;
 
-    /// What is parsed from the whole, after nothing was parsed from any part of it.
+    /// Parses the whole, after checking that no part of it parses.
     fn whole(bytes: &[u8]) -> (u16, Vec<u8>, usize) {
         for len in 0..bytes.len() {
             assert!(parse(&bytes[..len]).unwrap().is_none(), "{len} bytes");

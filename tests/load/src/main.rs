@@ -1,11 +1,11 @@
 //! Load for any server that linger is compared with.
 //!
-//! One thread serves all connections, from one event loop. Requests are made once, and an answer that many get is parsed
-//! once, so that the tool costs less than what it measures; it says what it costs.
+//! One thread serves all connections, from one event loop. Requests are made once, and an answer that many clients get
+//! is parsed once, so that the tool costs less than what it measures. It reports what it costs.
 //!
-//! `target` connects, `wire` sends requests and hears answers, `http` parses them, `talk` knows what the servers speak,
-//! `crowd` is subscribers and publishers, `tally` finds what is lost, repeated or out of order, and each of `commands` is
-//! one measurement. Results are JSON, one line each, on standard output.
+//! `target` connects, `wire` sends requests and receives answers, `http` parses them, `talk` knows the servers' APIs,
+//! `crowd` is subscribers and publishers, `tally` finds what is lost, repeated or out of order, and each of `commands`
+//! is one measurement. Results are JSON, one line each, on standard output.
 
 mod clock;
 mod commands;
@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 
 use crate::{crowd::Crowd, process::Usage, talk::Dialect, tally::Verdict, target::Target};
 
-/// What can't be measured is said in words.
+/// Errors are texts for people.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Load for a server of long polls. Prints one line of JSON for each result.
@@ -64,7 +64,7 @@ enum Command {
     Table(commands::table::Options),
 }
 
-/// What all measurements are told.
+/// The options of all measurements.
 #[derive(Args, Clone, Debug)]
 struct Common {
     /// The server, such as http://127.0.0.1:3000
@@ -99,13 +99,14 @@ impl Common {
         Ok(Duration::try_from_secs_f64(self.patience_seconds)?)
     }
 
-    /// Has the server answered once, since it needs some things once, and waits until it has forgotten who has left.
+    /// Has the server answer once, since some things happen only once, and waits until it has forgotten clients that
+    /// left.
     fn at_rest(&self) -> Outcome<()> {
         drop(Crowd::gather(self, 1, 1)?);
         let until = clock::now() + self.patience()?;
         let mut descriptors = None;
         loop {
-            // Longer than a server may wait for a client that has closed its half.
+            // Longer than a server may wait for a client that has closed its sending half.
             std::thread::sleep(Duration::from_millis(300));
             let now = self.usage()?.map(|usage| usage.descriptors);
             if now == descriptors || clock::now() >= until {
@@ -163,7 +164,7 @@ fn report(command: &str, common: &Common, measured: Value) -> Outcome<()> {
     Ok(stdout.flush()?)
 }
 
-/// Says on a terminal what is going on, in place of what was said before. At most ten times a second.
+/// Shows the progress on a terminal, in place of what was there before. At most ten times a second.
 fn progress(what: Arguments<'_>) {
     static SAID: AtomicU32 = AtomicU32::new(0);
     let tenths = u32::try_from(clock::now().as_millis() / 100).unwrap_or(u32::MAX);

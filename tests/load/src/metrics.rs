@@ -1,4 +1,4 @@
-//! What linger says of itself at `/metrics`. Other servers say nothing.
+//! linger's own metrics, from `/metrics`. Other servers have none.
 
 use std::io;
 
@@ -14,7 +14,7 @@ impl Metrics {
         Ok(target.get("/metrics")?.filter(|text| text.contains("linger_holds ")).map(Self))
     }
 
-    /// The sum of all values of one name and, where one is given, one kind; nothing where there is none.
+    /// The sum of all values of one name and, if given, one kind; nothing if there are none.
     pub(crate) fn sum(&self, name: &str, kind: Option<&str>) -> Option<f64> {
         let label = kind.map(|kind| format!("{{kind=\"{kind}\"}}"));
         let values = self.0.lines().filter_map(|line| {

@@ -1,13 +1,13 @@
-//! What a process takes of the machine, with all that it started, as /proc tells it.
+//! What a process and all that it started use of the machine, from /proc.
 
 use std::{fs, io, time::Duration};
 
-/// What a process and its descendants have at one moment.
+/// The usage of a process and its descendants at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// On a processor, since they began.
     pub(crate) cpu: Duration,
-    /// Resident, with what several of them share counted once.
+    /// Resident memory; what several of them share is counted once.
     pub(crate) memory_kib: u64,
     pub(crate) descriptors: usize,
 }
@@ -26,7 +26,7 @@ impl Usage {
             descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
         };
         for child in children(pid)? {
-            // One that has just ended has nothing.
+            // A process that has just ended has nothing.
             let usage = Self::of(child).unwrap_or_default();
             all.cpu += usage.cpu;
             all.memory_kib += usage.memory_kib;
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn who_works_has_used_a_processor() {
         let before = own_cpu();
-        // A thread of another test that ends takes what it had used with it.
+        // When a thread of another test ends, its usage is gone too.
         while own_cpu().saturating_sub(before) < Duration::from_millis(10) {
             std::hint::black_box((0..1000u64).sum::<u64>());
         }

@@ -1,12 +1,12 @@
-//! One who publishes, one message at a time.
+//! A publisher, with one message at a time.
 
 use std::time::Duration;
 
 use crate::{Outcome, clock, http::Response, sent::Sent, talk::Talk, tally::Published, wire::Wire};
 
-/// One who publishes on a connection of its own.
+/// A publisher on a connection of its own.
 pub(crate) struct Publisher {
-    /// Among the publishers.
+    /// Its number.
     number: usize,
     connection: usize,
     /// The length of a text.
@@ -34,13 +34,13 @@ impl Publisher {
         wire.send(self.connection, &talk.publish(&sent.text(self.bytes)))
     }
 
-    /// Takes the answer, and returns how long it took, if it says that the message is published.
+    /// Takes the answer. Returns how long it took, if the message is published.
     pub(crate) fn answered(&mut self, response: &Response<'_>, now: Duration) -> Outcome<Option<Duration>> {
         let asked = self.asked.take().ok_or("there was an answer, and no request")?;
         if (200..300).contains(&response.status) {
             return Ok(Some(now.saturating_sub(asked)));
         }
-        // The last one is `next - 1`. What is not for this server at all will not be better a moment later.
+        // The last message is `next - 1`. A request that is wrong for this server will not be right a moment later.
         if response.status != 429 && response.status < 500 {
             return Err(crate::talk::refusal("a publish", response));
         }

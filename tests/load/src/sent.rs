@@ -1,4 +1,4 @@
-//! What every message says of itself: who sent it, as which of its own, and when.
+//! The text of a message: its publisher, its number, and when it was sent.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use crate::Outcome;
 /// A message of this tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
-    /// Counted from 0.
+    /// The publisher, counted from 0.
     pub(crate) publisher: usize,
-    /// Its number among those of its publisher, from 0.
+    /// The number among this publisher's messages, from 0.
     pub(crate) sequence: u64,
-    /// Since the tool began.
+    /// When it was sent, since the tool began.
     pub(crate) at: Duration,
 }
 
 impl Sent {
-    /// The text, filled up to so many bytes. It needs no escapes in a form, in JSON or in a header.
+    /// The text, padded to so many bytes. It needs no escapes in a form, in JSON or in a header.
     pub(crate) fn text(self, bytes: usize) -> String {
         let Self { publisher, sequence, at } = self;
         let text = format!("{publisher}-{sequence}-{}-", at.as_nanos());

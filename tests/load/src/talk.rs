@@ -1,4 +1,4 @@
-//! How one publishes and polls at each kind of server. Requests are made once and sent by many.
+//! How to publish and poll at each kind of server. Requests are made once and sent by many.
 
 use std::{collections::VecDeque, rc::Rc};
 
@@ -17,27 +17,27 @@ pub(crate) enum Dialect {
     Nchan,
 }
 
-/// Answers that are remembered. A crowd stands at very few places, so more would only be searched.
+/// How many answers are remembered. The subscribers have very few positions, so more would only take longer to search.
 const RECENT_MAX: usize = 16;
 
-/// What one speaks with a server about one channel.
+/// The requests and answers for one channel of a server.
 pub(crate) struct Talk {
     dialect: Dialect,
     host: String,
     prefix: String,
     channel: String,
-    /// The latest answers, the newest first. Who is answered the same bytes shares the rest.
+    /// The latest answers, the newest first. A connection that gets the same bytes uses the same parsed answer.
     recent: VecDeque<(Position, Vec<u8>, Rc<Delivery>)>,
 }
 
-/// Where nchan says in its headers that an answer ends; nothing with linger, which says it in the body.
+/// The position in the headers of an nchan answer; nothing with linger, which has it in the body.
 type Position = [Vec<u8>; 2];
 
 /// One answer to a poll.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) messages: Vec<Sent>,
-    /// The request that goes on after it.
+    /// The next poll after it.
     pub(crate) next: Vec<u8>,
 }
 
@@ -87,7 +87,7 @@ impl Talk {
         format!("GET {prefix}/sub?channel={channel}{query} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n").into_bytes()
     }
 
-    /// What a poll was answered.
+    /// Parses the answer to a poll.
     pub(crate) fn delivery(&mut self, response: &Response<'_>) -> Outcome<Rc<Delivery>> {
         if response.status != 200 {
             return Err(refusal("a poll", response));
@@ -123,7 +123,7 @@ impl Talk {
     }
 }
 
-/// What a server said instead of what it was asked for.
+/// A server's unexpected answer, for people.
 pub(crate) fn refusal(what: &str, response: &Response<'_>) -> Box<dyn std::error::Error> {
     let body = String::from_utf8_lossy(&response.body);
     format!("{what} was answered {}: {}", response.status, body.chars().take(300).collect::<String>()).into()

@@ -1,4 +1,4 @@
-//! What each subscriber had, and what is wrong with it.
+//! What each subscriber received, and what is wrong with it.
 
 use std::collections::BTreeSet;
 
@@ -6,36 +6,36 @@ use serde::Serialize;
 
 use crate::sent::Sent;
 
-/// What one subscriber had.
+/// What one subscriber received.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
-    /// The number that is due, for each publisher.
+    /// The next number, for each publisher.
     due: Vec<u64>,
-    /// What was passed over, and may still come.
+    /// Numbers that were skipped, and may still come.
     missing: BTreeSet<(usize, u64)>,
     repeated: u64,
     disordered: u64,
-    /// Of all messages in their order. Who had the same in another order has another one.
+    /// A hash of all messages in their order. Another order gives another hash.
     order: u64,
 }
 
-/// What one publisher has published.
+/// What one publisher published.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Published {
     /// The number of its next message.
     pub(crate) next: u64,
-    /// Those that the server did not accept. It may deliver them all the same.
+    /// Messages that the server did not accept. It may deliver them all the same.
     pub(crate) refused: BTreeSet<u64>,
 }
 
-/// What is wrong with all of them together.
+/// The faults of all of them together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Verdict {
-    /// Accepted, and not delivered to somebody.
+    /// Accepted, but not delivered to a subscriber.
     pub(crate) lost: u64,
-    /// Delivered to somebody again.
+    /// Delivered to a subscriber again.
     pub(crate) repeated: u64,
-    /// Delivered after a later one of the same publisher, or to somebody in another order than to the first subscriber.
+    /// Delivered after a later one of the same publisher, or in another order than to the first subscriber.
     pub(crate) disordered: u64,
 }
 
@@ -46,7 +46,7 @@ impl Tally {
         if publisher >= self.due.len() {
             self.due.resize(publisher + 1, 0);
         }
-        // An odd factor loses nothing of what was before.
+        // An odd factor loses no bits.
         self.order = (self.order ^ ((sequence << 16) | publisher as u64)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let Some(due) = self.due.get_mut(publisher) else { return };
         if sequence >= *due {
@@ -59,7 +59,7 @@ impl Tally {
         }
     }
 
-    /// How many of what was published never came.
+    /// How many published messages never came.
     pub(crate) fn lost(&self, published: &[Published]) -> u64 {
         let refused = |(publisher, number): &&(usize, u64)| {
             published.get(*publisher).is_none_or(|published| published.refused.contains(number))
@@ -74,7 +74,7 @@ impl Tally {
 }
 
 impl Verdict {
-    /// Judges what subscribers had of what was published.
+    /// Compares what subscribers received with what was published.
     pub(crate) fn of<'a>(tallies: impl Iterator<Item = &'a Tally> + Clone, published: &[Published]) -> Self {
         let mut verdict = Self::default();
         for tally in tallies.clone() {
@@ -82,7 +82,7 @@ impl Verdict {
             verdict.repeated += tally.repeated;
             verdict.disordered += tally.disordered;
         }
-        // Of subscribers who had different messages, the orders can't be compared.
+        // The orders of subscribers who received different messages can't be compared.
         let refused = published.iter().any(|published| !published.refused.is_empty());
         if verdict.is_clean() && !refused {
             let mut orders = tallies.map(|tally| tally.order);
@@ -92,7 +92,7 @@ impl Verdict {
         verdict
     }
 
-    /// Whether everybody had everything, once and in order.
+    /// Whether all subscribers received everything, once and in order.
     pub(crate) fn is_clean(self) -> bool {
         self == Self::default()
     }

@@ -1,4 +1,4 @@
-//! The server that is asked: where it is, and connections to it.
+//! The server that is measured: its address, and connections to it.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -10,19 +10,20 @@ use socket2::{Domain, Socket, Type};
 
 use crate::http::{self, Malformed};
 
-/// Connections from one address to one port, of the 28,000 that Linux has by default.
+/// How many connections one address makes to one port, of the 28,000 that Linux allows by default.
 const CONNECTIONS_PER_ADDRESS: usize = 20_000;
 
-/// A server that does not take a connection, or answer a question about its metrics, within this is not there.
+/// A server that does not accept a connection, or answer a question about its metrics, within this time can't be
+/// reached.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a server is.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     address: SocketAddr,
-    /// What stands in the header `Host`.
+    /// The header `Host`.
     pub(crate) host: String,
-    /// What stands before every path.
+    /// The prefix of every path.
     pub(crate) prefix: String,
 }
 
@@ -39,7 +40,7 @@ impl Target {
         Ok(Self { address, host: host.to_owned(), prefix })
     }
 
-    /// The n-th connection. Beyond what one address can have, others of the loopback network are used.
+    /// The n-th connection. When one address has no more ports, others of the loopback network are used.
     pub(crate) fn connect(&self, number: usize) -> io::Result<TcpStream> {
         let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None)?;
         let network = u8::try_from(number / CONNECTIONS_PER_ADDRESS).unwrap_or(u8::MAX);
@@ -52,7 +53,7 @@ impl Target {
         Ok(socket.into())
     }
 
-    /// What a path answers, on a connection of its own; nothing where there is no such path.
+    /// The answer for a path, on a connection of its own; nothing if there is no such path.
     pub(crate) fn get(&self, path: &str) -> io::Result<Option<String>> {
         let mut stream = self.connect(0)?;
         stream.set_read_timeout(Some(PATIENCE))?;

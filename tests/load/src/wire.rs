@@ -1,4 +1,4 @@
-//! Many connections on one thread: each sends requests, one at a time, and hears answers.
+//! Many connections on one thread: each sends requests, one at a time, and receives answers.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -14,7 +14,7 @@ use crate::{
     target::Target,
 };
 
-/// What is read at once. Most answers are far shorter; the longest are 512 KiB.
+/// How much is read at once. Most answers are far shorter; the longest are 512 KiB.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Connections that can be served before the kernel is asked again.
@@ -34,7 +34,7 @@ struct Connection {
     stream: TcpStream,
     /// The beginning of an answer that has not come whole.
     unread: Vec<u8>,
-    /// The end of a request that the kernel had no room for.
+    /// The end of a request, for which the kernel had no room.
     unsent: Vec<u8>,
 }
 
@@ -71,7 +71,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Waits until something comes, at most until then, and hands out every answer that is whole.
+    /// Waits until something comes, at most until this moment, and passes on every complete answer.
     pub(crate) fn turn<F>(&mut self, until: Duration, hear: &mut F) -> Outcome<()>
     where
         F: FnMut(&mut Self, usize, &Response<'_>) -> Outcome<()>,
@@ -158,7 +158,7 @@ fn is_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// What was measured on a connection that is cut would say nothing.
+/// A result is worth nothing if a connection was cut.
 fn cut(number: usize, why: &dyn std::fmt::Display) -> Box<dyn std::error::Error> {
     format!("connection {number} was closed: {why}").into()
 }

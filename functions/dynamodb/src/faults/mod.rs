@@ -1,4 +1,4 @@
-//! One fault at a time, where a simulation would take long to meet it, or where it is about what the log costs.
+//! Single faults that a simulation would rarely meet, and faults that change what the log costs.
 
 mod publishing;
 mod reading;
@@ -32,7 +32,7 @@ struct World {
     table: SimulatedTable,
 }
 
-/// A process over the table, with a clock and a line of its own.
+/// A process over the table, with its own clock and line.
 struct Process {
     line: Line,
     clock: Clock,
@@ -54,12 +54,12 @@ impl World {
         Process { store: Arc::new(DynamoDb::new(line.clone(), clock.clone(), retention)), line, clock }
     }
 
-    /// Requests of a kind since this was last asked.
+    /// Requests of a kind since the last call.
     fn requests(&self, kind: &'static str) -> u64 {
         self.table.take_count(kind)
     }
 
-    /// Time goes on, and all that has expired is deleted.
+    /// Moves time on, and deletes all that has expired.
     fn pass(&self, by: Duration) {
         self.clock.advance(by);
         for _ in 0..20 {

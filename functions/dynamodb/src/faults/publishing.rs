@@ -1,4 +1,4 @@
-//! Publishers whose clock, process, log or retention is not as it should be.
+//! Publishers with a wrong clock, a frozen process, a lost log or another retention.
 
 use super::*;
 
@@ -9,7 +9,7 @@ async fn a_clock_that_is_hours_behind_destroys_nothing() {
     let first = right.say("first").await;
     for behind in [HOUR, 26 * HOUR, 300 * HOUR] {
         let clock = Clock::starting_at(world.clock.unix_ms() - clock::millis(behind));
-        // Its signatures are taken, as by a table that does not look at them.
+        // The table accepts its signatures, as if it did not check them.
         let store = DynamoDb::new(world.table.clone(), clock, 24 * HOUR);
         let draft = Draft { nick: None, text: Text::parse("wrong".to_owned()).unwrap() };
         let refused = Store::append(&store, &Channel::default(), draft, None).await;
@@ -66,7 +66,7 @@ async fn a_publisher_that_was_frozen_does_not_acknowledge() {
             }
             let answer = append.await.unwrap();
             assert!(done || answer == Err(StoreError::NoAnswer), "after {ms} ms {asleep:?}: {answer:?}");
-            // Neither is anybody's message hidden by the time that the frozen one brought.
+            // Nor does the time of the frozen publisher hide anybody's message.
             let batch = other.read(Start::Earliest).await;
             assert_eq!(texts(&batch).contains(&"meanwhile"), asleep > HOUR, "after {ms} ms {asleep:?}: {batch:?}");
         }
@@ -84,7 +84,7 @@ async fn a_raised_retention_hides_nothing() {
             short.say(&number.to_string()).await;
         }
         let long = world.process(24 * HOUR);
-        // What is published from now on is kept for a day; what was there before, for an hour at least.
+        // New messages are kept for a day; older ones for at least an hour.
         let mut kept = vec![];
         for number in 8..15 {
             kept.push(number.to_string());
@@ -98,7 +98,7 @@ async fn a_raised_retention_hides_nothing() {
             assert!(all.ends_with(&texts(&earliest)) && !earliest.missed(), "{step:?}: {earliest:?}");
             assert!(texts(&earliest).len() >= kept.len(), "{step:?}: {earliest:?}");
         }
-        // Also for a process that is not set to it yet.
+        // Also for a process that still has the shorter one.
         let batch = short.read(Start::After(origin)).await;
         assert!(batch.missed(), "{batch:?}");
     }
@@ -163,7 +163,7 @@ async fn a_strangers_message_in_the_slot_is_not_taken_for_ones_own() {
     let log = LogName::new(&Channel::default(), first.epoch());
     let draft = |text: &str| Draft { nick: None, text: Text::parse(text.to_owned()).unwrap() };
     let now = world.clock.unix_ms();
-    // As after a head that was deleted under running publishers: of another time, another text, with a key.
+    // As if a head was deleted while publishers ran: another time, another text, with a key.
     let strangers = [
         Slot::Message { time: now - 1, draft: draft("same"), key: None },
         Slot::Message { time: now, draft: draft("other"), key: None },
@@ -182,7 +182,7 @@ async fn a_publisher_whose_log_is_lost_midway_does_not_write_into_the_next_one()
     let process = world.process(24 * HOUR);
     let first = process.say("first").await;
     let log = LogName::new(&Channel::default(), first.epoch());
-    // Its slot is taken, so it needs another one; meanwhile the log is lost, and the next one begins.
+    // Its slot is taken, so it needs another one. Meanwhile the log is lost, and another one begins.
     world.table.put_slot_now(&log, first.offset() + 1, &Slot::Filler { time: world.clock.unix_ms() }, u64::MAX);
     let (store, channel) = (Arc::clone(&process.store), Channel::default());
     let draft = Draft { nick: None, text: Text::parse("lost".to_owned()).unwrap() };

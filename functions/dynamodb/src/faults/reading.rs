@@ -41,7 +41,7 @@ async fn any_number_of_lost_offsets_in_a_row_hides_no_message_that_is_gone() {
             let last = process.say("last").await;
             let batch = process.read(Start::After(first)).await;
             assert!(batch.missed(), "{lost} lost, {gap:?} apart: {batch:?}");
-            // The lost ones are holes that can be decided in ten seconds.
+            // The lost writes leave holes that can be decided after ten seconds.
             sleep(11 * SECOND).await;
             let rest = process.read(Start::After(batch.cursor())).await;
             assert_eq!([texts(&batch), texts(&rest)].concat(), ["last"], "{lost} lost, {gap:?} apart");
@@ -79,7 +79,7 @@ async fn what_has_expired_is_skipped_by_few_queries() {
     let process = world.process(24 * HOUR);
     let origin = Cursor::new(process.say("0").await.epoch(), 0);
     let log = LogName::new(&Channel::default(), origin.epoch());
-    // A channel that has spoken for more than a day; nothing of it has been deleted.
+    // A channel that was used for more than a day, and of which nothing was deleted.
     for number in 1..SLOTS {
         let offset = process.die().await;
         let draft = Draft { nick: None, text: Text::parse(number.to_string()).unwrap() };
@@ -99,7 +99,7 @@ async fn what_has_expired_is_skipped_by_few_queries() {
         );
         assert!(queries <= 25, "{start:?} took {queries}");
         assert_eq!(batch.missed(), start != Start::Earliest);
-        // The oldest that is left, to the minute.
+        // The oldest message that is left, to the minute.
         let age = world.clock.unix_ms() - batch.messages()[0].unix_ms();
         assert!((23 * 3_600_000 + 3_500_000..=24 * 3_600_000).contains(&age), "{age}");
     }
@@ -145,7 +145,7 @@ async fn a_beginning_stands_below_what_can_still_be_acknowledged() {
         let batch = reader.read(start).await;
         assert_eq!(batch.cursor().offset(), hole - 1, "{start:?}");
     }
-    // When it can't be acknowledged any more it is decided, once.
+    // Once it can't be acknowledged any more, it is decided, once.
     sleep(11 * SECOND).await;
     assert_eq!(reader.read(Start::Latest).await.cursor(), second);
     assert_eq!(world.requests("put filler"), 1);
@@ -153,7 +153,7 @@ async fn a_beginning_stands_below_what_can_still_be_acknowledged() {
     assert_eq!(world.requests("put filler"), 0);
 }
 
-/// What befalls a process that follows, and how long it may take to notice that its log was lost meanwhile.
+/// What happens to a process that follows, and how long it may take until it notices that its log was lost meanwhile.
 async fn follower_notices(befalls: impl AsyncFnOnce(&World, &Process), within: Duration) {
     let world = world();
     let (follower, writer) = (world.process(24 * HOUR), world.process(24 * HOUR));
@@ -197,7 +197,7 @@ async fn a_filler_that_looks_old_does_not_hide_what_is_under_way_below_it() {
     }
     let lost = writer.die().await;
     writer.say("last").await;
-    // A follower has decided the hole near the end.
+    // A follower decided the hole near the end.
     let log = LogName::new(&Channel::default(), first.epoch());
     let head = reader.line.head(&Channel::default()).await.unwrap().unwrap();
     reader.store.decide(&log, [lost], &head, world.clock.unix_ms()).await.unwrap();
@@ -228,7 +228,7 @@ async fn a_follower_asks_often_after_news_and_below_a_hole_and_seldom_otherwise(
     queries(SECOND / 4).await;
     assert!(often.contains(&queries(SECOND).await), "after news");
     queries(3 * SECOND).await;
-    // The message above the hole is no news before the hole is decided.
+    // The message above the hole is not delivered before the hole is decided.
     writer.die().await;
     writer.say("above").await;
     queries(SECOND / 4).await;

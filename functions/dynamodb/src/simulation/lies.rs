@@ -1,4 +1,4 @@
-//! Tables that lie: each breaks one thing that the protocol rests on, to see that the simulation notices.
+//! Tables that lie: each breaks one thing that the protocol depends on, and the simulation must notice it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,17 +19,17 @@ use crate::{
 pub(super) enum Lie {
     /// A query shows a filler in each hole.
     HolesAreFillers,
-    /// A query downward does, so that the end of a log is the last offset given out.
+    /// The same for queries downward, so that the end of a log is the last offset given out.
     TheEndIsDecided,
-    /// A slot is written whatever stands there.
+    /// A slot is written whatever it holds.
     SlotsAreOverwritten,
-    /// What stood in a slot is not told: each put is said to have succeeded.
+    /// A put never returns what the slot holds: each is said to have succeeded.
     EveryPutSucceeds,
     /// A message whose put was not answered is said to have met a filler.
     NoAnswerIsAFiller,
     /// A filler is said to be written, and is not.
     FillersAreNotWritten,
-    /// A filler is said to be written whatever stood there.
+    /// A filler is said to be written whatever the slot holds.
     FillersAlwaysSucceed,
     /// A head is shown as it was when it was last read.
     HeadsAreStale,
@@ -45,7 +45,7 @@ pub(super) enum Lie {
     NothingIsTheEnd,
     /// A key is new each time.
     KeysAreForgotten,
-    /// A key is moved wherever it points.
+    /// A key is moved whatever it points at.
     KeysAreMovedBlindly,
     /// Slots are deleted as soon as they expire.
     SlotsDieYoung,
@@ -83,7 +83,7 @@ impl Lie {
 pub(super) struct Liar {
     line: Line,
     lie: Option<Lie>,
-    /// Heads that it has shown.
+    /// Heads that it has returned.
     heads: Arc<Mutex<HashMap<Channel, Option<Head>>>>,
 }
 
@@ -96,7 +96,7 @@ impl Liar {
         self.lie == Some(lie)
     }
 
-    /// With a filler in each hole below the last slot and above `from`.
+    /// These slots with a filler in each hole below the last and above `from`.
     fn without_holes(mut page: Page, from: u64, to: u64) -> Page {
         let slots: BTreeMap<_, _> = page.slots.into_iter().collect();
         let time = slots.last_key_value().map_or(0, |(_, slot)| slot.time());
@@ -134,7 +134,7 @@ impl Table for Liar {
     ) -> Result<Option<Slot>, TableError> {
         let filler = matches!(slot, Slot::Filler { .. });
         if self.tells(Lie::SlotsDieYoung) {
-            // After the retention, instead of five times that and more.
+            // After the retention, instead of more than five times that.
             expires = slot.time() / 1000 + (expires - slot.time() / 1000) / 5 - 3_600;
         } else if filler && self.tells(Lie::FillersDieAtOnce) {
             expires = 0;

@@ -1,4 +1,4 @@
-//! What stands between one process and the table, and everything that can go wrong there.
+//! The connection between one process and the table, and everything that can go wrong there.
 
 use std::{
     sync::{Arc, Mutex},
@@ -22,10 +22,10 @@ use crate::{
     table::{Consistency, Counted, Moved, Page, Range, Table, TableError},
 };
 
-/// Each try of a request is given so long.
+/// The timeout of one try.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// DynamoDB refuses what was signed by a clock that is off by more, or longer ago.
+/// DynamoDB refuses a signature whose time is further off than this.
 const SIGNATURE_MS: u64 = 15 * 60 * 1000;
 
 /// How often each thing goes wrong, in a thousand requests.
@@ -38,7 +38,7 @@ pub(super) struct Faults {
     pub(super) throttled: u64,
 }
 
-/// One process's way to the table.
+/// The connection of one process.
 #[derive(Clone)]
 pub(crate) struct Line(Arc<Ends>);
 
@@ -53,9 +53,9 @@ struct Condition {
     faults: Faults,
     /// Until then nothing gets through.
     cut_until: Option<Instant>,
-    /// Until then the process sleeps: it neither sends nor hears.
+    /// Until then the process is frozen: it neither sends nor receives.
     frozen_until: Option<Instant>,
-    /// When something went wrong, from and to, in the time since the beginning. What goes on has no end yet.
+    /// The spans in which something went wrong, in time since the beginning. One that goes on has no end yet.
     trouble: Vec<(Duration, Duration)>,
 }
 
@@ -85,13 +85,13 @@ impl Line {
         self.condition(|condition| condition.cut_until = Some(clock::now() + span));
     }
 
-    /// Puts the process to sleep for so long, by its own clock.
+    /// Freezes the process for so long, by its own clock.
     pub(crate) fn freeze(&self, span: Duration) {
         self.table().count("frozen");
         self.condition(|condition| condition.frozen_until = Some(clock::now() + span));
     }
 
-    /// Notes that something went wrong from then until now.
+    /// Records that something went wrong from then until now.
     pub(super) fn trouble_since(&self, from: Duration) {
         let to = self.table().elapsed();
         self.condition(|condition| condition.trouble.push((from, to)));
@@ -109,7 +109,7 @@ impl Line {
         drop(ended);
     }
 
-    /// For how long something went wrong within a span.
+    /// How long something went wrong within a span.
     pub(super) fn trouble_within(&self, from: Duration, to: Duration) -> Duration {
         let overlap = |(begun, ended): &(Duration, Duration)| (*ended).min(to).saturating_sub((*begun).max(from));
         self.condition(|condition| condition.trouble.iter().map(overlap).sum())
@@ -168,13 +168,13 @@ impl Line {
             error = TableError::NoAnswer;
         }
         table.count("given up");
-        // Whoever asked pauses before it asks again.
+        // The caller pauses before it asks again.
         let now = table.elapsed();
         self.condition(|condition| condition.trouble.push((now, now + ATTEMPT)));
         Err(error)
     }
 
-    /// Returns when the process does not sleep.
+    /// Returns when the process is not frozen.
     async fn awake(&self) {
         while let Some(until) = self.condition(|condition| condition.frozen_until)
             && clock::now() < until
@@ -184,7 +184,7 @@ impl Line {
     }
 }
 
-/// Notes the end of a trouble, also when nobody waits any more.
+/// Records the end of a fault, also when the request was dropped.
 struct Ended<'a> {
     line: &'a Line,
     number: usize,
@@ -197,7 +197,7 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// A try on its way.
+/// A try under way.
 struct Lands<A> {
     table: SimulatedTable,
     apply: A,
@@ -205,7 +205,7 @@ struct Lands<A> {
 }
 
 impl<A> Lands<A> {
-    /// What the table does with it, unless it refuses the signature.
+    /// Performs it on the table, unless the signature is refused.
     fn now<R>(&self) -> Option<R>
     where
         A: Fn(&SimulatedTable) -> R,
@@ -225,7 +225,7 @@ impl<A> Lands<A> {
     }
 }
 
-/// What becomes of one try.
+/// The fate of one try.
 enum Fate {
     Answered,
     Slow,
@@ -319,7 +319,7 @@ impl Table for Line {
         let (page, stale) = self.request("query", move |table| table.with(&query)).await?;
         if stale {
             self.table().count("stale query");
-            // Whoever asked sees what is new only when it asks again.
+            // The caller sees new messages only when it asks again.
             self.trouble_since(begun.saturating_sub(Duration::from_millis(300)));
         }
         if page.more && page.slots.len() < limit {

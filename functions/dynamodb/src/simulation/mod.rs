@@ -1,10 +1,10 @@
 //! The real code of the store, the followers and the holds over a simulated table: one thread, virtual time, and one
 //! seed that decides everything.
 //!
-//! A run has busy phases and quiet days between them, while some subscribers stay from beginning to end and others come,
-//! begin in every way that there is, and go. Requests get lost, land late, or are refused; publishers crash and try again
-//! elsewhere; processes are cut off, frozen, or have clocks that are off; items expire and are deleted; the retention is
-//! raised; a head or the whole table is lost. What they all saw is a history, and the checker judges it.
+//! A run has busy phases and quiet days between them. Some subscribers stay from beginning to end; others come, begin
+//! in every possible way, and go. Requests get lost, land late, or are refused; publishers crash and try again
+//! elsewhere; processes are cut off, frozen, or have wrong clocks; items expire and are deleted; the retention is
+//! raised; a head or the whole table is lost. The checker judges the history of what all of them saw.
 
 mod lies;
 pub(crate) mod line;
@@ -37,7 +37,8 @@ use self::{
 /// How often each thing happened.
 type Counts = BTreeMap<&'static str, u64>;
 
-/// Runs seeds from 1 on until there are enough, or one fails. Says what happened in all of them, and the first failure.
+/// Runs seeds from 1 on until there are enough, or one fails. Returns what happened in all of them, and the first
+/// failure.
 fn run(seeds: u64, lie: Option<Lie>) -> (Counts, Option<(u64, Outcome)>) {
     let (next, failed) = (AtomicU64::new(1), AtomicU64::new(u64::MAX));
     let worker = || {
@@ -76,7 +77,7 @@ fn seeds(default: u64) -> u64 {
     env::var("SEEDS").map_or(default, |seeds| seeds.parse().expect("SEEDS is a number"))
 }
 
-/// What every thousand runs must have seen, and how often at least.
+/// What must happen in every thousand runs, and how often at least.
 const SEEN: [(&str, u64); 26] = [
     ("request lost", 500),
     ("response lost", 500),

@@ -1,4 +1,4 @@
-//! Who publishes and who subscribes.
+//! The publishers and subscribers.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -19,7 +19,7 @@ use super::{
     scenario::{CHANNELS, Simulation},
 };
 
-/// A subscriber's chains of all channels, none of which has begun.
+/// A subscriber's chains in all channels, before the first poll of each.
 fn chains(start: Begin) -> Vec<Chain> {
     vec![Chain { start, polls: vec![] }; CHANNELS.len()]
 }
@@ -33,7 +33,7 @@ impl Simulation {
         for message in 0..messages {
             let text = format!("{phase}.{number}.{message}");
             let channel = [0, 0, 1, 0, 2, 0, 0][usize::try_from(3 * number + message).unwrap() % 7];
-            // Now and then a key that was used in an earlier phase, days or a moment ago.
+            // Sometimes a key that was used in an earlier phase, days or a moment ago.
             let used = random.chance(150).then(|| format!("{}.{number}.{message}", phase.saturating_sub(1)));
             if used.is_some() {
                 self.table.count("key reused");
@@ -61,7 +61,7 @@ impl Simulation {
         }
     }
 
-    /// One attempt on some process, which may crash at any moment of it.
+    /// One attempt on some process, which may crash at any moment.
     pub(super) async fn publish_once(
         &self,
         channel: usize,
@@ -80,7 +80,7 @@ impl Simulation {
         } else {
             Duration::MAX
         };
-        // Below the service, which would go on for a client that leaves.
+        // Below the service, which would carry it out even if the client left.
         let published = timeout(patience, store.append(&self.channels[channel], draft, parsed)).await;
         let id = published.ok().and_then(Result::ok).map(|appended| appended.id);
         let (text, key) = (text.to_owned(), key.map(str::to_owned));
@@ -89,7 +89,7 @@ impl Simulation {
         id.is_some()
     }
 
-    /// Stays until the end. Begins anew only where it never got an answer.
+    /// Stays until the end. Begins anew only in channels where it never got an answer.
     pub(super) async fn stay(&self, mut random: Random) {
         let begin = random.one_of(&[Begin::After(Cursor::ORIGIN), Begin::Latest, Begin::Earliest]);
         let mut chains = chains(begin);
@@ -124,15 +124,15 @@ impl Simulation {
         }
     }
 
-    /// Polls some of the channels once, on some process, and may break off. What is answered goes into the chains.
+    /// Polls some channels once, on some process, and may break off. The answer is added to the chains.
     async fn poll(&self, chains: &mut [Chain], wait: u64, bare: bool, random: &mut Random) {
         let process = self.any_process(random);
         let Running { service, kept, .. } = process.running();
-        // Another set each time. The first channel is nearly always in it, since most happens there.
+        // A different set each time. The first channel is nearly always in it, since most happens there.
         let set = if bare { &[0][..] } else { random.one_of(&[&[0][..], &[0], &[0, 1], &[0, 1, 2], &[2, 0], &[1, 2]]) };
         let places: Vec<_> = set.iter().map(|channel| self.place(*channel, &chains[*channel])).collect();
         let limit = Limit::clamped(random.one_of(&[1, 2, 5, 100])).unwrap();
-        // Who asks for the last few takes them all, so that the checker sees how many there are.
+        // A poll with `last` takes all of them, so that the checker sees how many there are.
         let all = places.iter().any(|place| matches!(place.start, Start::Last(_)));
         let limit = if all { Limit::MAX } else { limit };
         let wanted = if bare { Wanted::Message } else { Wanted::Batch(limit) };
@@ -141,7 +141,7 @@ impl Simulation {
         let patience = if random.chance(150) { random.duration_ms(0, 2_000) } else { Duration::MAX };
         match timeout(patience, service.subscribe(&places, wanted, until)).await {
             Err(_) => self.table.count("subscriber broke off"),
-            // A bare poll that runs out is not told where it stands.
+            // A bare poll that runs out gets no cursor.
             Ok(Ok(batches)) if !bare || !batches[0].messages().is_empty() => {
                 let something = batches.iter().any(|batch| !batch.is_empty());
                 for ((channel, place), batch) in set.iter().zip(&places).zip(&batches) {
@@ -157,7 +157,7 @@ impl Simulation {
         }
     }
 
-    /// Where a chain goes on.
+    /// The cursor from which a chain goes on.
     fn place(&self, channel: usize, chain: &Chain) -> Place {
         let start = match (chain.polls.last(), chain.start) {
             (Some(poll), _) => Start::After(poll.cursor),
@@ -169,7 +169,7 @@ impl Simulation {
         Place { channel: self.channels[channel].clone(), start }
     }
 
-    /// Asks for what stands before a cursor.
+    /// Asks for the history before a cursor.
     async fn look_back(&self, before: Cursor, random: &mut Random) {
         let process = self.any_process(random);
         let Running { service, kept, .. } = process.running();

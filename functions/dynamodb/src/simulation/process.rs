@@ -1,4 +1,4 @@
-//! A process: its clock, its way to the table, and what runs in it.
+//! A process: its clock, its connection to the table, and what runs in it.
 
 use std::{
     sync::{Arc, Mutex},
@@ -27,7 +27,7 @@ pub(super) struct Process {
 pub(super) struct Running {
     pub(super) service: Arc<Service>,
     pub(super) store: Arc<dyn Store>,
-    /// For how long it keeps messages.
+    /// Its retention.
     pub(super) kept: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The one source of chance: a seed decides everything.
+//! The only source of randomness: a seed decides everything.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Another one, independent of what this gives from now on.
+    /// Another generator, independent of what this one returns from now on.
     pub(super) fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -28,7 +28,7 @@ impl Random {
         self.next() % bound
     }
 
-    /// Whether something happens that happens so often in a thousand.
+    /// True so often in a thousand.
     pub(super) fn chance(&mut self, in_a_thousand: u64) -> bool {
         self.below(1000) < in_a_thousand
     }

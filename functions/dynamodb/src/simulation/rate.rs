@@ -1,4 +1,4 @@
-//! Holes at a rate: publishers of a busy channel of whose puts one in a hundred is lost, and what followers make of it.
+//! Holes at a rate: publishers of a busy channel lose one put in a hundred, and followers cope with it.
 
 use std::{
     collections::HashMap,
@@ -27,13 +27,13 @@ const RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// What a run of publishers and followers has shown.
 #[derive(Debug)]
 struct Shown {
-    /// The longest that a message was late, in each quarter of the run.
+    /// The longest delay of a message, in each quarter of the run.
     latest: [Duration; 4],
     /// Fillers that were put for each hole.
     fillers: f64,
 }
 
-/// So many messages a second for so long, one in a hundred lost between its two requests, followed by so many processes.
+/// Runs so many messages a second for so long, one in a hundred lost between its two requests, with so many followers.
 fn run(rate: u64, span: Duration, followers: usize) -> Shown {
     let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
@@ -79,7 +79,7 @@ fn run(rate: u64, span: Duration, followers: usize) -> Shown {
                 let id = Store::append(&*publisher, &channel, draft, None).await.unwrap().id;
                 acknowledged.lock().unwrap().insert(id.offset(), clock::now());
             });
-            // Whole milliseconds, and so many messages a second all the same.
+            // The pauses are whole milliseconds, and still make so many messages a second.
             let due = begun + Duration::from_secs_f64((number + 1) as f64 / rate as f64);
             sleep(due.saturating_duration_since(clock::now())).await;
         }

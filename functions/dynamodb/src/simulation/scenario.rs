@@ -1,4 +1,4 @@
-//! What happens in one run.
+//! The events of one run.
 
 use std::{
     collections::BTreeMap,
@@ -38,15 +38,15 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const PROCESSES: usize = 4;
 const PUBLISHERS: u64 = 3;
-/// The first has most of the messages, and all that befalls single slots.
+/// The first has most of the messages, and all faults of single slots.
 pub(super) const CHANNELS: [&str; 3] = ["busy", "quiet", "quieter"];
-/// Who stay from beginning to end, and who come in each busy phase.
+/// The subscribers who stay from beginning to end, and those who come in each busy phase.
 const REGULARS: u64 = 2;
 const VISITORS: u64 = 4;
 /// Longer than any request takes to land.
 const SETTLED: Duration = Duration::from_secs(62);
 
-/// What became of a run.
+/// The result of a run.
 pub(super) struct Outcome {
     pub(super) verdict: Result<(), Vec<String>>,
     pub(super) counts: BTreeMap<&'static str, u64>,
@@ -73,7 +73,7 @@ pub(super) fn simulate(seed: u64, lie: Option<Lie>) -> Outcome {
         }
         let skew = 2 * simulation.plan.skew;
         let rules = Rules {
-            // What a hold waits for a hole, and half a second to notice and to answer.
+            // How long a hold waits for a hole, and half a second to notice and to answer.
             patience: SECOND + SECOND / 2,
             patience_of_looks: 11 * SECOND + skew.min(10 * SECOND),
             patience_of_losses: 22 * SECOND,
@@ -96,11 +96,11 @@ pub(super) fn simulate(seed: u64, lie: Option<Lie>) -> Outcome {
     })
 }
 
-/// What a seed has in store.
+/// What a seed decides at the beginning.
 pub(super) struct Plan {
     /// How far the clocks of processes that DynamoDB lets in are apart.
     pub(super) skew: Duration,
-    /// The clock of one process is so far off that DynamoDB refuses it.
+    /// One process has a clock that is so wrong that DynamoDB refuses it.
     refused_ms: Option<i64>,
     retention: Duration,
     raised_to: Option<Duration>,
@@ -115,7 +115,7 @@ impl Plan {
         let raised_to = random.chance(150).then(|| random.one_of(&[24 * HOUR, 72 * HOUR]));
         let skew_ms = random.one_of(&[4_000, 4_000, 4_000, 4_000, 4_000, 4_000, 4_000, 600_000]);
         let messages = random.one_of(&[6, 6, 6, 8, 8, 8, 60]);
-        // Where clocks are minutes apart, a beginning sees all that is under way only if one page shows it.
+        // If clocks are minutes apart, a beginning sees all that is under way only if one page shows it.
         let short_page = if messages > 10 || skew_ms > 5_000 { 40 } else { 3 };
         Self {
             skew: Duration::from_millis(skew_ms),
@@ -140,7 +140,7 @@ pub(super) struct Simulation {
     pub(super) channels: [Channel; CHANNELS.len()],
     /// What was seen of each channel.
     pub(super) histories: Mutex<Vec<History>>,
-    /// Whether those who stay go on.
+    /// Whether the subscribers who stay go on.
     pub(super) awake: AtomicBool,
 }
 
@@ -195,7 +195,8 @@ impl Simulation {
         self.table.elapsed()
     }
 
-    /// Everybody publishes and subscribes while things go wrong; then nothing goes wrong until all have all.
+    /// Everybody publishes and subscribes while things go wrong. Then nothing goes wrong until all have received
+    /// everything.
     async fn busy(self: &Arc<Self>, phase: u64, messages: u64) {
         let mut random = self.fork();
         let harshness = random.one_of(&[0, 1, 4]);
@@ -235,7 +236,7 @@ impl Simulation {
         sleep(SETTLED).await;
     }
 
-    /// What befalls single processes, or all.
+    /// The faults of single processes, or of all.
     async fn mischief(&self, mut random: Random) {
         for _ in 0..random.below(4) {
             sleep(random.duration_ms(0, 3_000)).await;
@@ -243,7 +244,7 @@ impl Simulation {
             match random.below(4) {
                 0 => process.line.cut(random.duration_ms(100, 20_000)),
                 1 => process.line.freeze(random.duration_ms(100, 2_500)),
-                // While one sleeps, all clocks go on: by seconds, or by days.
+                // While one is frozen, all clocks go on: by seconds, or by days.
                 2 => {
                     process.line.freeze(random.duration_ms(100, 2_500));
                     sleep(random.duration_ms(0, 100)).await;
@@ -267,7 +268,7 @@ impl Simulation {
         self.table.expire();
     }
 
-    /// Days in which hardly anybody speaks, though some listen.
+    /// Days in which hardly anybody publishes, though some listen.
     async fn quiet(self: &Arc<Self>) {
         let mut random = self.fork();
         let (margin, kept) = (HOUR / 12, self.plan.retention);
@@ -280,7 +281,7 @@ impl Simulation {
             }
             for number in 0..random.below(3) {
                 if random.chance(300) {
-                    // Its publisher dies before it writes.
+                    // The publisher dies before it writes.
                     let _ = self.give_out().await;
                 } else if random.chance(500) {
                     let channel = if random.chance(700) { 0 } else { 1 };
@@ -298,7 +299,7 @@ impl Simulation {
         }
     }
 
-    /// One process after the other is started anew with a longer retention, while others still have the shorter one.
+    /// Restarts one process after the other with a longer retention, while the others still have the shorter one.
     async fn raise(&self, random: &mut Random) {
         let Some(retention) = self.plan.raised_to.filter(|to| self.processes[0].running().kept != *to) else { return };
         self.table.count("retention raised");
@@ -309,7 +310,7 @@ impl Simulation {
         }
     }
 
-    /// Gives out an offset, as a publisher does that then dies.
+    /// Takes an offset, as a publisher does that then dies.
     async fn give_out(&self) -> Option<(LogName, u64)> {
         let process = &self.processes[0];
         let terms = Terms::new(process.clock.unix_ms(), millis(process.running().kept));
@@ -332,7 +333,7 @@ impl Simulation {
         }
     }
 
-    /// Somebody loses the log, at a moment at which nobody publishes.
+    /// Loses the log, at a moment at which nobody publishes.
     async fn lose(&self) {
         let mut random = self.fork();
         let missing = random.chance(200);
@@ -362,7 +363,7 @@ impl Simulation {
                 let wanted = Wanted::Batch(Limit::MAX);
                 let batch =
                     service.subscribe(std::slice::from_ref(&place), wanted, clock::now()).await.unwrap().remove(0);
-                // A table that lies may lead back to the beginning for ever.
+                // A table that lies may lead back to the beginning again and again.
                 if batch.messages().is_empty() || batch.missed() {
                     break;
                 }

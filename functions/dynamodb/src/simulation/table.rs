@@ -31,12 +31,12 @@ struct World {
     state: Mutex<State>,
 }
 
-/// What stands in it.
+/// Its items.
 pub(super) struct State {
     pub(super) random: Random,
     /// How many of a thousand eventually consistent queries are stale.
     pub(super) stale: u64,
-    /// A query brings no more slots than this: what 1 MB holds.
+    /// The most slots in one query: what 1 MB holds.
     pub(super) page_max: usize,
     heads: HashMap<Channel, Head>,
     slots: BTreeMap<(LogName, u64), Stored<Slot>>,
@@ -62,7 +62,7 @@ impl<T> Stored<T> {
         self.deleted.is_none()
     }
 
-    /// Whether a replica that lags so much shows it.
+    /// Whether a replica with this lag has it.
     fn shown(&self, lag: Duration) -> bool {
         let then = clock::now() - lag;
         self.written <= then && self.deleted.is_none_or(|deleted| deleted > then)
@@ -97,7 +97,7 @@ impl SimulatedTable {
         Duration::from_millis(self.unix_ms() - self.0.begun_ms)
     }
 
-    /// Counts something that happened.
+    /// Counts an event.
     pub(super) fn count(&self, what: &'static str) {
         self.with(|state| *state.counts.entry(what).or_default() += 1);
     }
@@ -114,7 +114,7 @@ impl SimulatedTable {
         })
     }
 
-    /// How often something has happened since this was last asked.
+    /// How often an event has happened since the last call.
     pub(crate) fn take_count(&self, what: &'static str) -> u64 {
         self.with(|state| state.counts.remove(what).unwrap_or_default())
     }
@@ -128,7 +128,7 @@ impl SimulatedTable {
         self.with(|state| state.written.iter().filter_map(of_channel).collect())
     }
 
-    /// Deletes some of what has expired, in no order.
+    /// Deletes some expired items, in no order.
     pub(crate) fn expire(&self) {
         let seconds = self.unix_ms() / 1000;
         let deleted = self.with(|state| {
@@ -147,13 +147,13 @@ impl SimulatedTable {
         (0..deleted).for_each(|_| self.count("item expired"));
     }
 
-    /// Somebody deletes the heads.
+    /// Deletes the heads.
     pub(crate) fn behead(&self) {
         self.with(|state| state.heads.clear());
         self.count("head deleted");
     }
 
-    /// Somebody makes the table anew.
+    /// Makes the table anew.
     pub(crate) fn clear(&self) {
         self.with(|state| {
             state.heads.clear();
@@ -176,7 +176,7 @@ impl SimulatedTable {
 }
 
 impl State {
-    /// Writes a slot whatever stands there.
+    /// Writes a slot whatever it holds.
     pub(super) fn overwrite(&mut self, log: &LogName, offset: u64, slot: &Slot, expires: u64, elapsed: Duration) {
         self.slots.insert((log.clone(), offset), Stored::new(slot.clone(), expires));
         self.written.entry((log.as_str().to_owned(), offset)).or_insert(elapsed);
@@ -251,7 +251,7 @@ impl State {
             Range::Above(_) => found.filter(|(_, stored)| shown(stored)).map(slot).take(limit).collect(),
             Range::Below(_) => found.rev().filter(|(_, stored)| shown(stored)).map(slot).take(limit).collect(),
         };
-        // As DynamoDB does: who got as many as they wanted is not told that these were all.
+        // As DynamoDB does: a full page does not say that it was the last one.
         let more = slots.len() == limit;
         Page { slots, more }
     }
@@ -262,14 +262,14 @@ impl State {
 }
 
 impl Terms {
-    /// What the condition in DynamoDB says.
+    /// The condition that DynamoDB evaluates.
     pub(crate) fn allow(&self, head: &Head) -> bool {
         let raised = head.retention >= self.retention || head.kept < head.retention;
         head.time > self.quiet && head.time < self.ahead && head.due > self.now && raised
     }
 }
 
-/// Without a line between, every request is answered at once.
+/// Without a line, every request is answered at once.
 impl Table for SimulatedTable {
     async fn count_up(&self, channel: &Channel, terms: Terms) -> Result<Counted, TableError> {
         Ok(self.with(|state| state.count_up(channel, terms)))

@@ -7,17 +7,17 @@ use ring::digest::{SHA256, digest};
 use super::token::Verified;
 use crate::limits::TOKENS_MAX;
 
-/// The tokens in use lately. When there are too many new ones, those that nobody used meanwhile go.
+/// The tokens that were used lately. When there are too many, those that were not used lately are dropped.
 #[derive(Default)]
 pub(super) struct Cache {
     new: HashMap<Fingerprint, Arc<Verified>>,
     old: HashMap<Fingerprint, Arc<Verified>>,
 }
 
-/// The hash of a token: a token itself is not kept.
+/// The hash of a token. Tokens themselves are not kept.
 pub(super) type Fingerprint = [u8; 32];
 
-/// Tells tokens apart.
+/// The hash by which tokens are recognised.
 pub(super) fn fingerprint(token: &str) -> Fingerprint {
     let mut fingerprint = Fingerprint::default();
     fingerprint.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());

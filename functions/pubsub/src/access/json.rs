@@ -1,5 +1,5 @@
-//! JSON in which nothing is said twice. Two readers of a repeated member may each take another one, so what one of them
-//! checked is not what the other does.
+//! JSON without repeated members. Of a repeated member, one program may check the first value, and another one use the
+//! second.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -8,7 +8,7 @@ use serde::{
     de::{Error, MapAccess, SeqAccess, Visitor},
 };
 
-/// A value. `serde_json` bounds how deep it is.
+/// A value. `serde_json` limits its depth.
 #[derive(Debug, PartialEq)]
 pub(super) enum Json {
     Text(String),

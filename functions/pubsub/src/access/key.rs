@@ -1,4 +1,4 @@
-//! One key of a JWK set (RFC 7517), which has one algorithm: a token never chooses it.
+//! One key of a JWK set (RFC 7517). It has one algorithm, which no token can change.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
@@ -9,20 +9,20 @@ use ring::{
 
 use super::json::{Json, Object};
 
-/// What RFC 7518 asks of a secret for HS256: as much as its hash has.
+/// The least length of a secret for HS256, by RFC 7518: that of its hash.
 const SECRET_BYTES_MIN: usize = 32;
 
-/// The modulus of RS256, in bits: RFC 7518 asks for the first, and `ring` takes no more than the second.
+/// The size of the modulus of RS256, in bits: RFC 7518 demands at least the first, and `ring` takes at most the second.
 const MODULUS_BITS_MIN: usize = 2048;
 const MODULUS_BITS_MAX: usize = 8192;
 
-/// A public exponent is 3 bytes as a rule, and `ring` takes 33 bits.
+/// The largest public exponent, in bytes: most have 3, and `ring` takes 33 bits.
 const EXPONENT_BYTES_MAX: usize = 4;
 
-/// What only a private key has (RFC 7518, 6.2.2 and 6.3.2).
+/// Members that only a private key has (RFC 7518, 6.2.2 and 6.3.2).
 const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 
-/// What checks signatures.
+/// The key in the form that checks signatures.
 pub(super) enum Key {
     Hs256(hmac::Key),
     Es256(UnparsedPublicKey<Vec<u8>>),
@@ -31,7 +31,7 @@ pub(super) enum Key {
 }
 
 impl Key {
-    /// Reads a key, or says what is wrong with it. What is said has nothing of the key in it.
+    /// Reads a key, or says what is wrong with it, without a part of the key in the text.
     pub(super) fn parse(jwk: &Object) -> Result<Self, &'static str> {
         match jwk.get("use") {
             None => {}
@@ -61,7 +61,7 @@ impl Key {
         }
     }
 
-    /// The algorithm, by its name in a token's header.
+    /// The algorithm, as `alg` of a token's header names it.
     pub(super) fn algorithm(&self) -> &'static str {
         match self {
             Self::Hs256(_) => "HS256",
@@ -71,7 +71,7 @@ impl Key {
         }
     }
 
-    /// Whether this key signed it, in a time that does not tell how much of a signature is right.
+    /// Whether this key signed it. The time that this takes does not tell how much of a signature is right.
     pub(super) fn signed(&self, content: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Hs256(key) => hmac::verify(key, content, signature).is_ok(),
@@ -98,8 +98,8 @@ fn p256(jwk: &Object) -> Result<Key, &'static str> {
     Ok(Key::Es256(UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point)))
 }
 
-/// `ring` looks at a public key only when it is used, and then does not say whether the key or the signature was wrong.
-/// Agreeing on a secret with it does say so.
+/// `ring` checks a public key only when it is used, and then does not say whether the key or the signature was wrong. A
+/// key agreement with it does say so.
 fn is_on_curve(point: &[u8]) -> Option<()> {
     let own = agreement::EphemeralPrivateKey::generate(&agreement::ECDH_P256, &SystemRandom::new()).ok()?;
     let point = agreement::UnparsedPublicKey::new(&agreement::ECDH_P256, point);

@@ -1,4 +1,4 @@
-//! The keys that tokens may be signed with.
+//! The keys that may sign tokens.
 
 use super::{
     json::{self, Json, Object},
@@ -6,10 +6,10 @@ use super::{
 };
 use crate::limits::ACCESS_KEYS_MAX;
 
-/// The keys, each with the `kid` by which tokens choose it. Only a single key may have none.
+/// The keys, each with its `kid`, by which tokens choose it. Only a key that is alone may have none.
 pub(super) struct Keys(Vec<(Option<String>, Key)>);
 
-/// A set of keys that can't be used. It names the key, and has nothing of it but its `kid`.
+/// A set of keys that can't be used. The error names the key by its `kid`, and has nothing else of it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKeys {
     /// It is no JWK set.
@@ -18,7 +18,7 @@ pub enum InvalidKeys {
     /// There are none, or too many.
     #[error("there are {0} keys; it must be 1 to {ACCESS_KEYS_MAX}")]
     Count(usize),
-    /// One of them is none.
+    /// One of them can't be used.
     #[error("{key} {reason}")]
     Key {
         /// Which one.
@@ -26,13 +26,13 @@ pub enum InvalidKeys {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// There is none, and yet something is asked of tokens.
+    /// There are no keys, but an issuer or audience was set.
     #[error("{0} does nothing without keys, so everybody may do everything: give both, or none")]
     Absent(&'static str),
 }
 
 impl Keys {
-    /// Reads JWK sets (RFC 7517), as one.
+    /// Reads JWK sets (RFC 7517) into one set.
     pub(super) fn parse<'a>(sets: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidKeys> {
         let mut jwks = Vec::new();
         for set in sets {
@@ -77,7 +77,7 @@ fn list(set: &str) -> Result<Vec<Json>, InvalidKeys> {
     }
 }
 
-/// A key as people find it.
+/// Forms in which people have keys.
 fn named(index: usize, jwk: &Json) -> String {
     let kid = |object: &Object| key::text(object, "kid").map(|kid| format!(", {kid:?},"));
     let kid = if let Json::Object(object) = jwk { kid(object) } else { None };

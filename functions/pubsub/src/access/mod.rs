@@ -1,10 +1,10 @@
-//! Who may speak, who may listen: from a token to rights, and from rights to yes or no.
+//! Who may publish and subscribe: from a token to rights, and from rights to yes or no.
 //!
-//! A token is a JWT. Whoever runs linger gives the keys that may sign tokens, as a JWK set; without keys everybody may do
-//! everything. Signatures are checked by `ring`. What is not understood is refused.
+//! A token is a JWT. The operator gives the keys that may sign tokens, as a JWK set; without keys everybody may do
+//! everything. `ring` checks the signatures. What is not understood is refused.
 //!
-//! **Invariant**: nothing behind `api` sees a token or a claim, and no error here has anything of a token or a key in it
-//! but a key's `kid`.
+//! **Invariant**: nothing behind `api` sees a token or a claim, and no error here has a part of a token or a key,
+//! except a key's `kid`.
 
 mod cache;
 mod json;
@@ -31,34 +31,34 @@ use crate::{clock::Clock, limits::TOKEN_BYTES_MAX};
 pub struct Access(Kind);
 
 enum Kind {
-    /// Everybody everything.
+    /// Everybody may do everything.
     Open(Arc<Rights>),
-    /// Those who have a token, what it says.
+    /// Clients with a token may do what it says.
     Guarded { keys: Keys, expected: Expected, clock: Clock, verified: Mutex<Cache> },
 }
 
-/// Why a token is not taken.
+/// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
     /// There is none.
     #[error("this needs a token: as Authorization: Bearer, or as the field token of a body")]
     Absent,
-    /// It is larger than any that is taken.
+    /// It is too large.
     #[error("the token is malformed: it has more than {TOKEN_BYTES_MAX} bytes")]
     TooLarge,
-    /// It is no JWT as it is taken here.
+    /// It is not a JWT of the form that is accepted here.
     #[error("the token is malformed: {0}")]
     Malformed(&'static str),
-    /// Its `kid` is no key's.
+    /// No key has its `kid`.
     #[error("the token is of an unknown key: no key here has its kid")]
     UnknownKey,
-    /// It has no `kid`, and the keys have some.
+    /// It has no `kid`, but the keys have one.
     #[error("the token is of an unknown key: its header has no kid")]
     NamesNoKey,
     /// Its `alg` is not the key's.
     #[error("the token is badly signed: its alg is not its key's")]
     WrongAlgorithm,
-    /// The signature is none of this key on this content.
+    /// This key did not sign this content.
     #[error("the token is badly signed")]
     BadSignature,
     /// Its `exp` is over.
@@ -76,7 +76,7 @@ pub enum InvalidToken {
 }
 
 impl Access {
-    /// With keys everybody needs a token; without any everybody may do everything.
+    /// With keys, everybody needs a token. Without, everybody may do everything.
     ///
     /// # Errors
     /// [`InvalidKeys`] when one can't be used, or when something is expected of tokens that nobody needs.
@@ -95,7 +95,7 @@ impl Access {
         Self(Kind::Open(Arc::new(Rights::unlimited())))
     }
 
-    /// Everybody needs a token that is signed with one of these keys, each text a JWK set.
+    /// Everybody needs a token that one of these keys signed. Each text is a JWK set.
     ///
     /// # Errors
     /// [`InvalidKeys`] when one of them can't be used.

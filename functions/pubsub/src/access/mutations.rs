@@ -1,4 +1,4 @@
-//! Tokens that are nearly good.
+//! Tokens that are nearly valid.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,7 +14,7 @@ use super::{
     *,
 };
 
-/// A guard for tokens of two algorithms, and a good token of each.
+/// Keys of two algorithms, and a valid token of each.
 static GOOD: LazyLock<(Access, [String; 2])> = LazyLock::new(|| {
     let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
     let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
@@ -54,7 +54,7 @@ fn every_truncation_and_every_addition_is_refused() {
     assert!(matches!(refused(&single, &token(&deep)), Some(InvalidToken::Malformed(_))));
 }
 
-/// What can be done to a token.
+/// The ways to change a token.
 #[derive(Clone, Debug)]
 enum Change {
     Set(usize, char),
@@ -62,7 +62,7 @@ enum Change {
     Remove(usize, usize),
     Repeat(usize, usize),
     Swap(usize, usize),
-    /// What a part says, changed and encoded again.
+    /// A part of a token, decoded, changed and encoded again.
     Inside(usize, usize, u8),
 }
 

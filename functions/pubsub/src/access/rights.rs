@@ -3,7 +3,7 @@
 use super::json::{Json, Object};
 use crate::{channel::Channel, message::Nick};
 
-/// The `type` of what is ours in `authorization_details` (RFC 9396).
+/// The `type` of linger's entries in `authorization_details` (RFC 9396).
 const TYPE: &str = "linger";
 
 /// What can be done with a channel.
@@ -15,14 +15,14 @@ pub enum Action {
     Subscribe,
 }
 
-/// What somebody may do, and under which name.
+/// What a client may do, and its nickname.
 #[derive(Debug, Default)]
 pub struct Rights {
     granted: Vec<(Action, Channels)>,
     nick: Option<Nick>,
 }
 
-/// One channel, or all whose names begin alike.
+/// One channel, or all whose names begin with a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Channels {
     Named(Channel),
@@ -30,14 +30,14 @@ enum Channels {
 }
 
 impl Rights {
-    /// Everything, under any name.
+    /// Everything, with any nickname.
     pub(super) fn unlimited() -> Self {
         let all = |action| (action, Channels::Beginning(String::new()));
         Self { granted: vec![all(Action::Publish), all(Action::Subscribe)], nick: None }
     }
 
-    /// Reads a token's claims, or says what is wrong with them. What would change a right and is not understood is wrong:
-    /// left out, it could grant more than was meant.
+    /// Reads a token's claims, or says what is wrong with them. A member that is not understood makes the token
+    /// invalid: if it was a restriction, ignoring it would grant more than the issuer meant.
     pub(super) fn parse(claims: &Object) -> Result<Self, &'static str> {
         let nick = match claims.get("nickname") {
             None => None,
@@ -69,7 +69,7 @@ impl Rights {
         self.granted.iter().any(|(granted, channels)| *granted == action && channels.include(channel))
     }
 
-    /// Who speaks, if that is said.
+    /// The nickname, if the token has one.
     #[must_use]
     pub fn nick(&self) -> Option<&Nick> {
         self.nick.as_ref()
@@ -93,7 +93,7 @@ impl Channels {
     }
 }
 
-/// What one entry of ours grants.
+/// What one of linger's entries grants.
 fn grants(entry: &Object) -> Result<Vec<(Action, Channels)>, &'static str> {
     if entry.keys().any(|name| !["type", "actions", "channels"].contains(&name.as_str())) {
         return Err("a linger entry has other members than type, actions and channels");

@@ -6,7 +6,7 @@ use ring::hmac;
 use super::*;
 use crate::channel::Channel;
 
-/// RFC 7515, appendix A: what its tokens say until this second, and its keys.
+/// From RFC 7515, appendix A: tokens that are valid until this second, and their keys.
 const RFC_EXPIRES_MS: u64 = 1_300_819_380_000;
 const RFC_CLAIMS: &str =
     "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
@@ -51,7 +51,7 @@ fn rfc_tokens() -> [String; 3] {
 pub(super) const NOW_MS: u64 = 1_763_942_400_000;
 pub(super) const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
 
-/// Claims that are good, and grant something.
+/// Claims that are valid, and grant something.
 pub(super) fn claims() -> String {
     let entry = r#"{"type":"linger","actions":["publish"],"channels":["news"]}"#;
     format!(r#"{{"exp":1763946000,"iss":"joe","aud":["a","b"],"authorization_details":[{entry}]}}"#)
@@ -70,7 +70,7 @@ fn secret_jwk() -> String {
     format!(r#"{{"kty":"oct","k":"{}"}}"#, base64url(SECRET))
 }
 
-/// What is guarded by `SECRET`.
+/// Access with `SECRET` as its key.
 pub(super) fn guarded(clock: &Clock) -> Access {
     access(&secret_jwk(), Expected::default(), clock).unwrap()
 }
@@ -155,7 +155,7 @@ async fn the_algorithm_is_the_keys_and_never_the_tokens() {
             assert_eq!(refused(&guarded(&clock), &token), Some(InvalidToken::WrongAlgorithm), "{header}");
         }
     }
-    // A public key as the secret of HS256, in each form in which one has it.
+    // A public key, used as the secret of HS256, in each of its forms.
     for jwk in rfc_keys().iter().skip(1) {
         let guard = access(jwk, Expected::default(), &clock).unwrap();
         for public in [jwk.clone().into_bytes(), URL_SAFE_NO_PAD.decode(RFC_MODULUS).unwrap(), RFC_MODULUS.into()] {

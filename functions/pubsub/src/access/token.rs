@@ -12,13 +12,14 @@ use super::{
 };
 use crate::limits::TOKEN_LEEWAY;
 
-/// The `typ` that a JWT may have, in lower case: none is as good.
+/// The `typ` that a JWT may have, in lower case. It may also be absent.
 const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
 
-/// The greatest `exp`, in the year 5138: a greater one is in milliseconds, and such a token would never expire.
+/// The greatest `exp`, in the year 5138. A greater one is in milliseconds by mistake, and such a token would never
+/// expire.
 const EXPIRES_MAX: f64 = 1e11;
 
-/// What the issuer and the audience of a token must be, where that is said.
+/// The issuer and the audience that a token must have, if they are set.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     /// `iss`.
@@ -27,7 +28,7 @@ pub struct Expected {
     pub audience: Option<String>,
 }
 
-/// A token that was signed with a key that is known: what it grants, and when.
+/// A token whose signature was checked: what it grants, and when.
 pub(super) struct Verified {
     /// In seconds since 1970, as all times of a JWT.
     not_before: f64,
@@ -36,7 +37,7 @@ pub(super) struct Verified {
 }
 
 impl Verified {
-    /// Reads a token. Nothing in it is looked at but which key it names, until its signature is known to be good.
+    /// Reads a token. Until its signature is checked, only its header is used, to choose the key.
     pub(super) fn parse(token: &str, keys: &Keys, expected: &Expected) -> Result<Self, InvalidToken> {
         let (content, signature) = token.rsplit_once('.').ok_or(NOT_THREE_PARTS)?;
         let (header, claims) = content.split_once('.').ok_or(NOT_THREE_PARTS)?;
@@ -74,7 +75,7 @@ impl Verified {
         Ok(Self { not_before, expires, rights })
     }
 
-    /// What it grants, if it is good now.
+    /// What it grants, if it is valid now.
     pub(super) fn rights(&self, unix_ms: u64) -> Result<Arc<Rights>, InvalidToken> {
         let (now, leeway) = (unix_ms as f64 / 1000.0, TOKEN_LEEWAY.as_secs_f64());
         if now >= self.expires + leeway {
@@ -89,7 +90,7 @@ impl Verified {
 
 const NOT_THREE_PARTS: InvalidToken = InvalidToken::Malformed("it must have three parts with dots between");
 
-/// What a part says. Base64url has one form only: no padding, and no bits that are left over.
+/// A part, decoded. There is only one valid base64url form: no padding, and no bits left over.
 fn decode(part: &str) -> Result<Vec<u8>, InvalidToken> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidToken::Malformed("a part of it is not base64url"))
 }
@@ -99,8 +100,8 @@ fn object(part: &str) -> Result<Object, InvalidToken> {
     json::object(&decode(part)?).map_err(malformed)
 }
 
-/// `alg` and `kid`. Any other member may change what the token means (`crit`, `b64`, `zip`, `cty`) or bring a key of its
-/// own (`jwk`, `jku`, `x5c`, `x5u`), so none is let in.
+/// `alg` and `kid`. Any other member is refused, since it may change what the token means (`crit`, `b64`, `zip`, `cty`)
+/// or bring a key of its own (`jwk`, `jku`, `x5c`, `x5u`).
 fn understood(header: &Object) -> Result<[Option<&str>; 2], InvalidToken> {
     for (name, value) in header {
         let fits = match (name.as_str(), value) {

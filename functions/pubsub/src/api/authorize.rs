@@ -1,4 +1,4 @@
-//! Who asks: from the token of a request to rights, and what is said to those who may not.
+//! From the token of a request to rights, and the answers to those who lack them.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::{
     message::Nick,
 };
 
-/// The field that a token may come in: it costs a page of another origin no preflight.
+/// The field that may have the token: unlike the header, it costs a page of another origin no preflight.
 pub(super) const TOKEN: &str = "token";
 
-/// What may be done by who sent a request. Without keys nobody looks at a token, so a header that is meant for a proxy does
-/// no harm.
+/// What the sender of a request may do. Without keys no token is checked, so a header that is meant for a proxy does no
+/// harm.
 pub(super) fn rights<const N: usize>(
     access: &Access,
     headers: &HeaderMap,
@@ -39,7 +39,7 @@ pub(super) fn rights<const N: usize>(
     Ok(access.rights(header.transpose()?.or(field.as_deref()))?)
 }
 
-/// The token of a header (RFC 6750, 2.1). Credentials of another scheme are meant for somebody else.
+/// The token in the header (RFC 6750, 2.1). Credentials of other schemes are meant for others.
 fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
     let mut given = headers.get_all(AUTHORIZATION).iter().map(|value| value.as_bytes());
     let Some(credentials) = given.next() else {
@@ -53,7 +53,8 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
     Ok(scheme.eq_ignore_ascii_case(b"Bearer").then(|| token.trim_ascii()))
 }
 
-/// Refuses what is not granted. Of several channels none is left out in silence: those are named that must not be asked for.
+/// Refuses the whole request when one of its channels is not granted, and names all that are not. A list without these
+/// channels would look as if they were silent.
 pub(super) fn check<'a>(
     rights: &Rights,
     action: Action,
@@ -63,7 +64,7 @@ pub(super) fn check<'a>(
     if denied.is_empty() { Ok(()) } else { Err(Problem::forbidden(action, denied)) }
 }
 
-/// The name under which somebody publishes: that of the token, if it has one.
+/// The nickname of a message: the token's, if it has one.
 pub(super) fn nick(rights: &Rights, nick: Option<Nick>) -> Result<Option<Nick>, Problem> {
     match (rights.nick(), nick) {
         (Some(own), Some(nick)) if *own != nick => {

@@ -15,11 +15,11 @@ use crate::limits::{BODIES_BYTES_MAX, BODY_BYTES_MAX, BODY_DRAIN_BYTES_MAX, BODY
 
 /// The bodies that are being read.
 pub(super) struct Bodies {
-    /// What the larger ones may still have.
+    /// The bytes that larger bodies may still take.
     room: Arc<Semaphore>,
 }
 
-/// What a body counts for while it is under way: nothing if it is small.
+/// What a body counts for until it is dropped: nothing if it is small.
 pub(super) struct Counted(Option<OwnedSemaphorePermit>);
 
 impl Default for Bodies {
@@ -29,8 +29,8 @@ impl Default for Bodies {
 }
 
 impl Bodies {
-    /// Reads a body. One that is too large is read on for a while and thrown away: a sender whose connection is closed
-    /// while it still sends may never see the answer.
+    /// Reads a body. One that is too large is read a while longer and thrown away: if the connection were closed while
+    /// the client still sends, the client might never see the answer.
     pub(super) async fn collect<B>(&self, body: B) -> Result<(Vec<u8>, Counted), Problem>
     where
         B: Body<Data = Bytes> + Unpin,

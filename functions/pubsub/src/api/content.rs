@@ -1,4 +1,4 @@
-//! What a request's body says: its media type, and the fields in it.
+//! The fields in a request's body, and its media type.
 
 use bytes::Bytes;
 use http::{
@@ -15,7 +15,7 @@ use super::{
     form, json,
 };
 
-/// How much of a media type an error repeats. The longest common one, of a spreadsheet, has 65 characters.
+/// How many characters of a media type an error repeats. The longest common one, of a spreadsheet, has 65.
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// The media types that an endpoint takes.
@@ -31,8 +31,8 @@ enum MediaType {
     Json,
 }
 
-/// Finds the known fields in a body. Only the first error is reported, in this order: the media type, the body as a whole,
-/// a field that stands in the query instead, a field given twice.
+/// Finds the known fields in a body. Only the first error is reported, in this order: the media type, the body as a
+/// whole, a field in the query instead, a field given twice.
 pub(super) async fn read<const N: usize, B>(
     request: Request<B>,
     takes: Takes,
@@ -53,7 +53,7 @@ where
     Ok((parts.headers, fields.once()?, counted))
 }
 
-/// Something stands in the query, which ends up in logs.
+/// A field is in the query, which ends up in logs.
 pub(super) fn misplaced(name: &str) -> Problem {
     let detail = match name {
         TOKEN => "token stands in the query, which ends up in logs; send Authorization: Bearer, or a form".to_owned(),
@@ -85,7 +85,7 @@ fn media_type(headers: &HeaderMap, takes: Takes, empty: bool) -> Result<MediaTyp
     Err(Problem::new(Code::UnsupportedMediaType, format!("the body {came}; it must be {allowed}, in UTF-8")))
 }
 
-/// A media type as an error shows it: it may be anything, of any length.
+/// A media type as an error shows it. The client may have sent anything, of any length.
 fn shown(content_type: &HeaderValue) -> String {
     let visible = String::from_utf8_lossy(content_type.as_bytes());
     visible.chars().take(SHOWN_CHARS_MAX).collect()
@@ -124,7 +124,7 @@ fn read_form_into<const N: usize>(fields: &mut Fields<'_, N>, body: &[u8]) -> Re
             Err(error) => escapes = escapes.and(Err(malformed(error))),
         }
     }
-    // Unknown fields are ignored, so JSON sent as a form would pass for a form without fields.
+    // Unknown fields are ignored. So JSON that is sent as a form would look like a form without fields.
     if fields.is_empty() && body.trim_ascii_start().starts_with(b"{") {
         return Err(malformed(
             "the body looks like JSON but came as a form; send it with the header Content-Type: application/json \

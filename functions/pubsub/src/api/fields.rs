@@ -1,11 +1,11 @@
-//! The named values that a body or a query gives, found by a parser and not yet looked into.
+//! The named values in a body or a query, found by a parser and not checked yet.
 
 use std::borrow::Cow;
 
 use super::{Code, Problem, form};
 use crate::channel::Channel;
 
-/// The values of the fields that are known; others are passed over.
+/// The values of known fields. Others are ignored.
 pub(super) struct Fields<'a, const N: usize> {
     names: [&'static str; N],
     values: [Option<Value<'a>>; N],
@@ -14,11 +14,11 @@ pub(super) struct Fields<'a, const N: usize> {
 
 /// What was given.
 pub(super) enum Value<'a> {
-    /// A text, of the query or body itself where it stands there as it is.
+    /// A text. It is borrowed from the query or body where it needs no decoding.
     Text(Cow<'a, str>),
-    /// JSON's null, which counts as absent.
+    /// JSON's null, which counts as an absent field.
     Null,
-    /// Something that is no text: bytes that are not UTF-8, or another type.
+    /// A value that is no text: bytes that are not UTF-8, or another type.
     NotText,
 }
 
@@ -33,14 +33,14 @@ impl<'a, const N: usize> Fields<'a, N> {
         self.names.iter().any(|known| known.as_bytes() == name)
     }
 
-    /// A known field that a query names, whatever else is in it.
+    /// A known field in a query, whether or not the rest of the query is valid.
     pub(super) fn named_in(&self, query: &str) -> Option<&'static str> {
         let names = query.split('&').filter_map(|pair| pair.split('=').next());
         let mut decoded = names.flat_map(|name| form::pairs(name.as_bytes())).flatten();
         decoded.find_map(|(name, _)| self.names.into_iter().find(|known| known.as_bytes() == &*name))
     }
 
-    /// Takes note of a value. It is for `once` to complain of a second one, when the parser has seen all.
+    /// Stores a value. A second one is reported by `once`, when the parser has seen all.
     pub(super) fn put(&mut self, name: &[u8], value: Value<'a>) {
         let mut places = self.names.iter().zip(&mut self.values);
         if let Some((known, place)) = places.find(|(known, _)| known.as_bytes() == name)
@@ -69,7 +69,7 @@ impl<'a, const N: usize> Fields<'a, N> {
         given.any(|(known, value)| *known == name && value.is_some())
     }
 
-    /// The text of a field, if it was given. `code` says that it is no text.
+    /// The text of a field, if it was given. `code` is the error when it is no text.
     pub(super) fn text(&mut self, name: &str, code: Code) -> Result<Option<Cow<'a, str>>, Problem> {
         let mut given = self.names.iter().zip(&mut self.values);
         match given.find(|(known, _)| **known == name).and_then(|(_, value)| value.take()) {
@@ -79,7 +79,7 @@ impl<'a, const N: usize> Fields<'a, N> {
         }
     }
 
-    /// The field that both endpoints have.
+    /// The channel, which both endpoints have.
     pub(super) fn channel(&mut self) -> Result<Channel, Problem> {
         match self.text("channel", Code::InvalidChannel)? {
             None => Ok(Channel::default()),
@@ -88,7 +88,7 @@ impl<'a, const N: usize> Fields<'a, N> {
     }
 }
 
-/// Something was given twice, and nobody can tell which is meant.
+/// A field was given twice, and nobody can tell which one is meant.
 pub(super) fn repeated(name: &str) -> Problem {
     Problem::new(Code::RepeatedParameter, format!("{name} is given more than once"))
 }

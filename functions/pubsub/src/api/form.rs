@@ -1,5 +1,5 @@
-//! `application/x-www-form-urlencoded`, for bodies and queries. Stricter than browsers are: a `%` that begins no
-//! escape is refused, not guessed at.
+//! `application/x-www-form-urlencoded`, for bodies and queries. Stricter than browsers: a `%` that begins no escape is
+//! refused.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ pub(super) struct MalformedEscape;
 /// A name and a value.
 pub(super) type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
-/// The decoded names and values, in their order. Most are what they were encoded as, and are not copied.
+/// The decoded names and values, in their order. Those without an escape are not copied.
 pub(super) fn pairs(encoded: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, MalformedEscape>> {
     let pieces = encoded.split(|b| *b == b'&').filter(|piece| !piece.is_empty());
     pieces.map(|piece| {
@@ -23,7 +23,7 @@ pub(super) fn pairs(encoded: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, Mal
     })
 }
 
-/// A value as text, if it is any.
+/// A value as text, if it is UTF-8.
 pub(super) fn text(value: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
     match value {
         Cow::Borrowed(value) => str::from_utf8(value).ok().map(Cow::Borrowed),

@@ -1,4 +1,4 @@
-//! JSON: a body's fields, and the answers that are not a batch.
+//! JSON: the fields of a body, and all answers but the batch of one channel.
 
 use std::{fmt, sync::Arc};
 
@@ -22,7 +22,8 @@ pub(super) fn read_into<const N: usize>(fields: &mut Fields<'_, N>, json: &[u8])
     deserializer.end()
 }
 
-/// What is wrong with a body, without the parser's own words: they are about its inside, and change with its version.
+/// What is wrong with a body. The parser's own words are not used: they speak of its internals, and change with its
+/// version.
 pub(super) fn described(error: &serde_json::Error) -> String {
     let example = r#"a JSON object such as {"message": "hi"}"#;
     match error.classify() {
@@ -114,15 +115,16 @@ pub(super) fn sent(id: Cursor, channel: &Channel) -> Bytes {
     encode(&Sent { status, id, channel })
 }
 
-/// The answer to a poll of several channels: those that have something to tell, and those that were asked without a
-/// cursor, so that they have one. Each stands there word for word as in a poll of it alone, and is encoded once for all.
+/// The answer to a poll of several channels: those that have something, and those without a cursor in the request, so
+/// that the client gets one. The part of each is what a poll of it alone would be answered, and is encoded once for all
+/// clients.
 pub(super) fn channels(places: &[Place], batches: &[Arc<Batch>]) -> Bytes {
     let told = places.iter().zip(batches);
     let told = told.filter(|(place, batch)| !batch.is_empty() || place.start.cursor().is_none());
     let mut json = br#"{"channels":{"#.to_vec();
     for (number, (place, batch)) in told.enumerate() {
         let comma = if number > 0 { "," } else { "" };
-        // A channel's name has nothing in it that JSON would escape.
+        // A channel's name needs no escape in JSON.
         json.extend_from_slice(format!("{comma}\"{}\":", place.channel.as_str()).as_bytes());
         json.extend_from_slice(&batch.encoded());
     }
@@ -130,7 +132,7 @@ pub(super) fn channels(places: &[Place], batches: &[Arc<Batch>]) -> Bytes {
     json.into()
 }
 
-/// The answer to a poll for what stands before a position: it has no cursor to go on from.
+/// The answer to a poll with `before`, which has no cursor to go on from.
 pub(super) fn history(batch: &Batch) -> Bytes {
     #[derive(Serialize)]
     struct History<'a> {
@@ -140,7 +142,7 @@ pub(super) fn history(batch: &Batch) -> Bytes {
     encode(&History { messages: batch.messages(), missed: batch.missed() })
 }
 
-/// The answer to a poll without a cursor: the message itself.
+/// The answer to a poll of 2013: the message itself.
 pub(super) fn next_message(message: &Message, cursor: Cursor) -> Bytes {
     #[derive(Serialize)]
     struct Next<'a> {
@@ -156,7 +158,7 @@ pub(super) fn problem(problem: &Problem) -> Bytes {
     encode(problem)
 }
 
-/// Values with texts and numbers in them can't fail to be encoded.
+/// Values of texts and numbers always encode.
 fn encode(value: &impl Serialize) -> Bytes {
     serde_json::to_vec(value).unwrap_or_default().into()
 }

@@ -1,4 +1,4 @@
-//! HTTP to values and back, and the only place with status codes. Hosts carry what goes in and comes out here.
+//! HTTP to values and back, and the only place with status codes. Hosts transport the requests and answers.
 
 mod authorize;
 mod body;
@@ -34,37 +34,37 @@ use crate::{
 /// The two endpoints.
 pub struct Api {
     service: Arc<Service>,
-    /// No poll is held for longer.
+    /// The longest time for which a poll is held.
     wait_max: Duration,
     access: Access,
     bodies: Bodies,
 }
 
-/// What a host asks before a message is published: whether it may go to this channel.
+/// A host's own check before a publish: whether this client may publish to this channel now.
 pub type Admit<'a> = &'a (dyn Fn(&Channel) -> Result<(), Problem> + Sync);
 
-/// What a host asks before a poll is answered: whether it may wait on so many channels. What is given counts until the poll
-/// is answered.
+/// A host's own check before a poll is answered: whether this client may wait on so many channels. The returned value
+/// counts until the poll is answered.
 pub type Count<'a> = &'a (dyn Fn(usize) -> Result<Option<Counted>, Problem> + Sync);
 
-/// What counts until it is dropped.
+/// Counts until it is dropped.
 pub type Counted = Box<dyn Any + Send>;
 
-/// What a host's log line and counters say about an answer: an extension of each response.
+/// What a host logs and counts of an answer. It is an extension of each response.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The channels asked for, once they were known to be some.
+    /// The channels of the request, once they are known to be valid.
     pub channels: Vec<Channel>,
-    /// What was wrong.
+    /// The code of the problem.
     pub code: Option<Code>,
     /// Messages published or delivered.
     pub messages: usize,
-    /// What it is an answer to, for the client.
+    /// The value of `Linger-For`.
     asked: Option<HeaderValue>,
 }
 
 impl Api {
-    /// The endpoints of a service, which holds a poll for at most `wait_max`.
+    /// The endpoints of a service. A poll is held for at most `wait_max`.
     #[must_use]
     pub fn new(service: Arc<Service>, wait_max: Duration, access: Access) -> Self {
         Self { service, wait_max, access, bodies: Bodies::default() }
@@ -85,8 +85,8 @@ impl Api {
         respond(answer, report)
     }
 
-    /// `/sub`, which takes `GET`, and `POST` with the same parameters as a form. No poll is held beyond `deadline`, if the
-    /// host has one.
+    /// `/sub`, which takes `GET`, and `POST` with the same parameters as a form. A poll is never held beyond the host's
+    /// `deadline`, if it has one.
     pub async fn subscribe<B>(
         &self,
         request: Request<B>,
@@ -175,7 +175,7 @@ impl Api {
 }
 
 impl Report {
-    /// The channels asked for, with commas, if there are any.
+    /// The channels of the request, with commas, if there are any.
     #[must_use]
     pub fn channels(&self) -> Option<String> {
         let names: Vec<_> = self.channels.iter().map(Channel::as_str).collect();
@@ -183,16 +183,16 @@ impl Report {
     }
 }
 
-/// The answer that a host gives to what is not for these endpoints.
+/// The answer of a host to requests for other paths.
 #[must_use]
 pub fn refuse(problem: Problem) -> Response<Bytes> {
     respond(Err(problem), Report::default())
 }
 
-/// As many headers as most answers have, with those that hosts add.
+/// The number of headers that most answers have, with those that hosts add.
 const HEADERS_USUAL: usize = 6;
 
-/// The one place where an answer gets its status and headers.
+/// Gives an answer its status and headers. No other place does.
 fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes> {
     let problem = answer.as_ref().err();
     report.code = problem.map(Problem::code);
@@ -229,7 +229,7 @@ fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes
     response
 }
 
-/// The answer to a poll that is to be made at another address.
+/// The answer to a poll that is redirected to another address.
 fn redirect(location: HeaderValue) -> Response<Bytes> {
     let mut response = respond(Ok(Bytes::new()), Report::default());
     *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;

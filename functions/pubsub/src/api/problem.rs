@@ -1,4 +1,4 @@
-//! What is answered when something is wrong: RFC 9457 problem documents, each with a stable code.
+//! The answers to what is wrong: RFC 9457 problem documents, each with a stable code.
 
 use http::StatusCode;
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -61,7 +61,7 @@ impl Code {
         self.facts().1
     }
 
-    /// Its status, its name on the wire, and after how many seconds it is worth trying again.
+    /// Its HTTP status, its name in answers, and the seconds after which it is worth trying again.
     fn facts(self) -> (StatusCode, &'static str, Option<u32>) {
         use StatusCode as S;
         match self {
@@ -107,44 +107,44 @@ impl Code {
     }
 }
 
-/// One thing that is wrong, and what would have been right, in a sentence.
+/// One thing that is wrong, and what would be right, in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     code: Code,
     detail: String,
     /// The methods that the path takes, where the request had another one.
     allow: Option<&'static str>,
-    /// When to come back, where that is known better than by the code.
+    /// When to try again, if that is known better than by the code.
     retry_after: Option<u32>,
-    /// What a client is asked for, as `WWW-Authenticate` has it (RFC 6750, 3).
+    /// The `WWW-Authenticate` of the answer (RFC 6750, 3).
     authenticate: Option<&'static str>,
     /// The channels that are not granted.
     denied: Vec<Channel>,
 }
 
 impl Problem {
-    /// A problem with this code. `detail` is for people: what was wrong, and what is allowed.
+    /// A problem with this code. `detail` is for people: what is wrong, and what is allowed.
     #[must_use]
     pub fn new(code: Code, detail: impl ToString) -> Self {
         let detail = detail.to_string();
         Self { code, detail, allow: None, retry_after: None, authenticate: None, denied: Vec::new() }
     }
 
-    /// The path takes other methods: `allow`, as the header has them.
+    /// The path takes other methods. `allow` lists them, as the header does.
     #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let detail = format!("this path takes {allow}");
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
     }
 
-    /// Whoever sent this has sent too much of it, `what`, and may go on in so many seconds.
+    /// This client has sent too many of `what`, and may go on in so many seconds.
     #[must_use]
     pub fn rate_limited(what: &str, retry_after: u32) -> Self {
         let detail = format!("too many {what} from this address");
         Self { retry_after: Some(retry_after), ..Self::new(Code::RateLimited, detail) }
     }
 
-    /// This is not granted for these channels. Whether there are such channels is not said.
+    /// The token does not grant this for these channels. The answer does not say whether they exist.
     pub(super) fn forbidden(action: Action, denied: Vec<Channel>) -> Self {
         let names: Vec<_> = denied.iter().map(Channel::as_str).collect();
         let action = match action {
@@ -162,13 +162,13 @@ impl Problem {
         Self::new(Code::NotFound, "there is nothing here; POST /pub publishes and GET /sub subscribes")
     }
 
-    /// What is wrong is wrong inside, and not for the client to know.
+    /// A fault of linger itself, whose cause is not told to clients.
     #[must_use]
     pub fn internal() -> Self {
         Self::new(Code::Internal, "something went wrong here")
     }
 
-    /// A hold without a cursor ran out. Clients of that protocol take it for an error and ask again.
+    /// A poll of 2013 ended without a message. Clients of that protocol take this for an error and ask again.
     pub(super) fn nothing_published() -> Self {
         Self::new(Code::NothingPublished, "nothing was published meanwhile; ask again")
     }
@@ -187,7 +187,7 @@ impl Problem {
         self.retry_after.or(self.code.facts().2)
     }
 
-    /// How a body may be encoded, where the request had it otherwise.
+    /// How a body may be encoded (`Accept-Encoding`), if the request's had another encoding.
     pub(super) fn accept_encoding(&self) -> Option<&'static str> {
         (self.code == Code::UnsupportedMediaType).then_some("identity")
     }

@@ -18,10 +18,10 @@ use crate::{
 
 const KEY_HEADER: &str = "idempotency-key";
 
-/// `curl -d hi` is what many try first: a form without the field.
+/// `curl -d hi` is what many people try first. curl sends it as a form with a field `hi`.
 const MESSAGE_BY_CURL: &str = "curl: --data-urlencode 'message=hi'";
 
-/// What is to be published, and where.
+/// The message to publish, and its channel.
 #[derive(Debug)]
 pub(super) struct Publication {
     pub(super) channel: Channel,
@@ -29,8 +29,9 @@ pub(super) struct Publication {
     pub(super) key: Option<Key>,
 }
 
-/// Reads a request, and gives what its body counts for. Only the first error is reported: of the body as a whole, of the
-/// token, of the other fields in their order, and last that it is not allowed, since that depends on the channel.
+/// Reads a request. Also returns what its body counts for. Only the first error is reported: of the body as a whole, of
+/// the token, of the other fields in their order, and last that the token does not allow it, since that depends on the
+/// channel.
 pub(super) async fn parse<B>(
     request: Request<B>,
     bodies: &Bodies,

@@ -1,4 +1,4 @@
-//! What protects a client from those between it and linger: caches that mix up answers, and browsers that queue polls.
+//! Protects clients from what is between them and linger: caches that mix up answers, and browsers that queue polls.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -6,20 +6,20 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::message::Key;
 
-/// What an answer is an answer to. A cache that ignores the query gives it with the answer to another request, and so
-/// the client sees that.
+/// Which request an answer belongs to. A cache that ignores the query gives a client the answer to another request, and
+/// by this header the client notices.
 pub(super) const FOR: HeaderName = HeaderName::from_static("linger-for");
 
-/// The parameters that say which answer is asked for: two requests that have the same of these may share an answer.
+/// The parameters that decide the answer: two requests with the same values may share one.
 const IDENTIFYING: [&[u8]; 5] = [b"channel", b"channels", b"cursor", b"last", b"before"];
 
-/// Twenty channels and positions take 2,100 bytes at most. A longer query is a mistake, and is not worth a long header.
+/// The longest `Linger-For`. Twenty channels and positions take 2,100 bytes at most, so a longer query is a mistake.
 const FOR_MAX_BYTES: usize = 2_200;
 
-/// What only browsers send: the first two on HTTPS and on localhost, the third by jQuery, on plain HTTP too.
+/// Headers that only browsers send: the first two on HTTPS and on localhost, the third by jQuery, on plain HTTP too.
 const OF_BROWSERS: [&str; 3] = ["sec-fetch-mode", "sec-fetch-dest", "x-requested-with"];
 
-/// `Linger-For` of a poll: the identifying parameters of its query, as they stand there.
+/// `Linger-For` of a poll: those parameters, as they are in its query.
 pub(super) fn poll(query: &str) -> Option<HeaderValue> {
     let mut asked = Vec::with_capacity(query.len() + 1);
     for (_, pair) in pairs(query).filter(|(name, _)| IDENTIFYING.contains(name)) {
@@ -38,9 +38,9 @@ pub(super) fn publication(key: &Key) -> Option<HeaderValue> {
 
 /// Where a poll of 2013 is redirected to, if a browser sent it without a `_`: the same address with a random one.
 ///
-/// A browser sends requests for one address one after the other, each when the one before it has its headers. Tabs that
-/// poll a bare `/sub` would be held one at a time. What is redirected to is relative, since a gateway may know this path
-/// by another name.
+/// A browser sends a second request to the same address only when the first one is answered. So of several tabs that
+/// poll a bare `/sub`, only one would be held at a time. The address is relative, because a gateway may have another
+/// path for it.
 pub(super) fn own_address(headers: &HeaderMap, query: &str) -> Option<HeaderValue> {
     if pairs(query).any(|(name, _)| name == b"_") || !OF_BROWSERS.iter().any(|name| headers.contains_key(*name)) {
         return None;
@@ -50,7 +50,7 @@ pub(super) fn own_address(headers: &HeaderMap, query: &str) -> Option<HeaderValu
     HeaderValue::try_from(format!("?{query}{separator}_={random:x}")).ok()
 }
 
-/// The names in a query, each with the pair that it begins.
+/// The names in a query, each with its whole pair.
 fn pairs(query: &str) -> impl Iterator<Item = (&[u8], &[u8])> {
     let pairs = query.as_bytes().split(|byte| *byte == b'&');
     pairs.map(|pair| (pair.split(|byte| *byte == b'=').next().unwrap_or_default(), pair))

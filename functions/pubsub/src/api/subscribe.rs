@@ -23,32 +23,33 @@ use crate::{
     store::Start,
 };
 
-/// The parameters, in the order in which their faults count.
+/// The parameters, in the order in which errors are reported.
 const NAMES: [&str; 8] = [authorize::TOKEN, "channel", "channels", "cursor", "last", "before", "wait", "limit"];
 
-/// What stands for `channels`, whose places say themselves what these would.
+/// The parameters that `channels` excludes, since its items have them.
 const INSTEAD_OF_CHANNELS: [&str; 3] = ["channel", "cursor", "before"];
 
 /// The three kinds of polls.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// What stands at some places, held for when there is nothing.
+    /// A poll of some places, held until there is something.
     Batches {
         places: Vec<Place>,
         limit: Limit,
-        /// How long, if the client says so.
+        /// How long it is held, if the client says so.
         wait: Option<Duration>,
-        /// Whether the answer names each channel, or is of the only one.
+        /// Whether the answer has a part for each channel, or is that of the only one.
         named: bool,
     },
-    /// What stands before one.
+    /// A page of history.
     History { channel: Channel, before: Cursor, limit: Limit },
-    /// The protocol of 2013: the next message, held for.
+    /// The protocol of 2013: the next message. Held until there is one.
     NextMessage { channel: Channel },
 }
 
 impl Asked {
-    /// Reads a query. Of several faults the first counts: the query as a whole, the token, the parameters in their order.
+    /// Reads a query. Only the first error is reported: of the query as a whole, of the token, of the parameters in
+    /// their order.
     pub(super) fn in_query(
         query: &str,
         headers: &HeaderMap,
@@ -96,7 +97,7 @@ impl Asked {
         Ok(asked)
     }
 
-    /// The channels that it is about.
+    /// Its channels.
     fn channels(&self) -> impl Iterator<Item = &Channel> {
         let (places, one) = match self {
             Self::Batches { places, .. } => (&places[..], None),
@@ -181,7 +182,7 @@ fn start(position: &str) -> Result<Start, &'static str> {
     }
 }
 
-/// A whole number, however many digits it has: one that is too large for any limit is clamped like others.
+/// A whole number of any length. One that is too large for any integer is clamped to the maximum, as smaller ones are.
 fn number(fields: &mut Fields<'_, 8>, name: &str, code: Code) -> Result<Option<u64>, Problem> {
     let Some(text) = fields.text(name, code)? else {
         return Ok(None);

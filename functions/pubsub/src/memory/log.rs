@@ -13,7 +13,7 @@ use crate::{
     store::Start,
 };
 
-/// What counts against the maxima of the whole store.
+/// What a log or a message counts for in the maxima of the whole store.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Load {
     pub(super) bytes: usize,
@@ -26,9 +26,9 @@ pub(super) struct Log {
     /// The offset just below the oldest entry.
     pub(super) base: u64,
     pub(super) entries: VecDeque<Entry>,
-    /// Where the message of a key stands. A key lives as long as its message.
+    /// The offset of each key's message. A key is kept as long as its message.
     pub(super) keys: HashMap<Key, u64>,
-    /// What its entries weigh together.
+    /// The load of all its entries.
     pub(super) load: Load,
     pub(super) spoken_ms: u64,
 }
@@ -45,7 +45,7 @@ impl Log {
         Self { epoch, base: 0, entries: VecDeque::new(), keys: HashMap::new(), load: Load::default(), spoken_ms: 0 }
     }
 
-    /// The newest offset given out.
+    /// The last offset given out.
     pub(super) fn last(&self) -> u64 {
         self.base + self.entries.len() as u64
     }
@@ -70,7 +70,7 @@ impl Log {
         if let Some(key) = &entry.key {
             self.keys.remove(key);
         }
-        // A log that was large once doesn't keep the room: there are thousands.
+        // A log that was large once does not keep its memory: there can be thousands.
         if self.entries.len() < self.entries.capacity() / 4 {
             self.entries.shrink_to(2 * self.entries.len());
         }
@@ -80,7 +80,7 @@ impl Log {
         entry.load
     }
 
-    /// Removes what is as old as the horizon, or older.
+    /// Removes entries that are as old as the horizon, or older.
     pub(super) fn expire(&mut self, horizon: u64) -> Load {
         let mut freed = Load::default();
         while self.entries.front().is_some_and(|oldest| oldest.message.unix_ms() <= horizon) {
@@ -89,7 +89,7 @@ impl Log {
         freed
     }
 
-    /// Removes the oldest entries that are too many for one more of this load.
+    /// Removes the oldest entries, as many as needed for one more of this load.
     pub(super) fn make_room(&mut self, load: Load, limits: &Limits) -> Load {
         let mut freed = Load::default();
         while !self.entries.is_empty()
@@ -127,12 +127,12 @@ impl Log {
         }
     }
 
-    /// Whether a cursor was never given out in this log. Every log begins at the origin.
+    /// Whether a cursor was never given out in this log. Offset 0 was: every log begins there.
     fn is_foreign(&self, cursor: Cursor) -> bool {
         cursor != Cursor::ORIGIN && (cursor.epoch() != self.epoch || cursor.offset() > self.last())
     }
 
-    /// What stands above offset `from`, which is not below the base, for somebody who stood at `cursor`.
+    /// What is above offset `from`, which is not below the base, for a reader at `cursor`.
     fn after(&self, cursor: Cursor, from: u64, missed: bool, limit: Limit) -> Batch {
         let skipped = usize::try_from(from - self.base).unwrap_or(usize::MAX);
         let entries = self.entries.iter().skip(skipped);
@@ -141,7 +141,7 @@ impl Log {
     }
 }
 
-/// Reads a channel that has no log: whoever stood in one has lost it.
+/// Reads a channel that has no log: a reader with a cursor of an earlier one has missed messages.
 pub(super) fn read_nothing(start: Start) -> Batch {
     let (after, cursor) = match start {
         Start::Before(cursor) => (cursor, cursor),
@@ -154,7 +154,7 @@ pub(super) fn read_nothing(start: Start) -> Batch {
 impl Load {
     pub(super) fn of(draft: &Draft, key: Option<&Key>) -> Self {
         let nick = draft.nick.as_ref().map_or(0, |nick| nick.as_str().len());
-        // A key stands twice: with its message and in the map.
+        // A key is stored twice: with its message and in the map.
         let key_bytes = key.map_or(0, |key| 2 * key.as_str().len());
         Self {
             bytes: draft.text.as_str().len() + nick + key_bytes + MESSAGE_OVERHEAD_BYTES,

@@ -1,14 +1,14 @@
-//! The store in memory.
+//! The memory store.
 //!
-//! Its offsets are 1, 2, 3 … without gaps. An epoch is the millisecond in which a channel's log began; none is given
-//! twice to one channel, so a cursor from before a restart is seen to be of another log. What is older than the
-//! retention is let go when its log is next touched, and in a sweep over all logs once a minute.
+//! Offsets are 1, 2, 3 … without gaps. An epoch is the millisecond in which a channel's log began. No channel gets the
+//! same epoch twice, so a cursor from before a restart is recognised as one of another log. Messages older than the
+//! retention are dropped when their log is next used, and in a sweep over all logs once a minute.
 //!
-//! A full store takes what is new all the same. When it has its maximum of bytes or keys, the largest channels lose
-//! their oldest messages, until they are as large as the next: whoever fills the store pays for it, and a quiet channel
-//! keeps what it has. When it has its maximum of channels, a new one takes the place of the smallest that has been
-//! silent for a minute and that nobody waits on: a stranger makes such channels by the thousand, and locks others out for
-//! a minute at most. Whoever had not had such messages is told `missed`.
+//! A full store still takes messages. At its maximum of bytes or keys, the largest channels lose their oldest messages,
+//! until they are as large as the next: whoever fills the store pays for it, and a quiet channel keeps its messages. At
+//! its maximum of channels, a new one replaces the smallest that was silent for a minute and that nobody waits on. A
+//! stranger who makes channels by the thousand locks others out for a minute at most. Clients that had not received a
+//! dropped message are told `missed`.
 
 mod log;
 #[cfg(test)]
@@ -33,20 +33,20 @@ use crate::{
 };
 use log::{Entry, Load, Log, read_nothing};
 
-/// All logs are swept so often while messages come.
+/// How often all logs are swept while messages come.
 const SWEEP_EVERY_MS: u64 = 60_000;
 
-/// And at most so often when a maximum is reached, lest those who push against it keep the lock.
+/// When the store is full, it is swept at most this often, so that refused publishers can't monopolise the lock.
 const SWEEP_WHEN_FULL_MS: u64 = 1_000;
 
-/// When a maximum is reached, this part of it is made free at once: looking for what may go takes as long as there are
-/// channels, and is not done for each message.
+/// When a maximum is reached, this part of it is freed at once: to find what may go takes time in proportion to the
+/// channels, so it is not done for each message.
 const PART_FREED: usize = 256;
 
-/// A tail looks so often though nobody rang, and so says that it is alive.
+/// A tail looks this often even without a notification, to show that it is alive.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Logs that live as long as the process.
+/// Logs that last as long as the process.
 #[derive(Debug)]
 pub struct Memory {
     clock: Clock,
@@ -58,11 +58,11 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct State {
     logs: HashMap<Channel, Log>,
-    /// One for each channel that somebody waits on, whether or not it has a log yet.
+    /// One for each channel that a tail waits on, whether or not it has a log yet.
     bells: HashMap<Channel, watch::Sender<()>>,
-    /// What all logs together weigh.
+    /// The load of all logs.
     load: Load,
-    /// The highest epoch of a forgotten log: a channel that begins anew must get another one.
+    /// The highest epoch of a forgotten log. If its channel is used again, the new log needs another one.
     forgotten_epoch: u64,
     swept_ms: u64,
 }
@@ -74,12 +74,12 @@ impl Memory {
         Self { clock, retention_ms: millis(retention), limits, state: Mutex::default() }
     }
 
-    /// Nothing under this lock waits or runs a caller's code.
+    /// While this lock is held, nothing waits, and no code of a caller runs.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time, and the time up to which messages have expired.
+    /// The time, and the horizon: messages of that time or older have expired.
     fn now_and_horizon(&self) -> (u64, u64) {
         let now = self.clock.unix_ms();
         (now, now.saturating_sub(self.retention_ms))
@@ -132,7 +132,7 @@ impl Store for Memory {
     }
 }
 
-/// Somebody who waits on a channel. Its bell is there as long as one of them is.
+/// A tail of a channel. The channel's bell exists as long as a tail does.
 struct Waiter<'a> {
     memory: &'a Memory,
     channel: &'a Channel,
@@ -175,15 +175,15 @@ impl Drop for Waiter<'_> {
 }
 
 impl State {
-    /// Lets go of what has expired in one log.
+    /// Drops the expired messages of one log.
     fn expire(&mut self, channel: &Channel, horizon: u64) {
         if let Some(log) = self.logs.get_mut(channel) {
             self.load = self.load.minus(log.expire(horizon));
         }
     }
 
-    /// Lets go of all that has expired, and of logs that nobody speaks in or waits on, if the last sweep is so long
-    /// ago. Says whether it did.
+    /// Drops all expired messages, and logs that are silent and that nobody waits on, if the last sweep was long enough
+    /// ago. Returns whether it did.
     fn sweep_after(&mut self, interval_ms: u64, now: u64, horizon: u64) -> bool {
         // Also when the clock was set back.
         if now.abs_diff(self.swept_ms) < interval_ms {
@@ -202,7 +202,7 @@ impl State {
         true
     }
 
-    /// Where the message of this key stands, if it was appended before.
+    /// The message that was appended with this key, if there is one.
     fn repeated(&self, channel: &Channel, draft: &Draft, key: Option<&Key>) -> Result<Option<Appended>, StoreError> {
         let Some(message) = self.logs.get(channel).and_then(|log| log.with_key(key?)) else {
             return Ok(None);
@@ -222,7 +222,7 @@ impl State {
             || (new_channel && self.logs.len() >= limits.channels_max)
     }
 
-    /// Lets go of what must go for one more message of this load. Changes nothing when it can't come at all.
+    /// Drops what must go for one more message of this load. Drops nothing when that would not be enough.
     fn make_room(&mut self, channel: &Channel, load: Load, limits: &Limits, now: u64) -> Result<(), StoreError> {
         if load.bytes > limits.channel_bytes_max.min(limits.bytes_max) {
             return Err(StoreError::Full("bytes in one channel"));
@@ -243,7 +243,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes the oldest messages of whichever channel is the largest, until all channels together are down to `target`.
+    /// Drops the oldest messages of whichever channel is the largest, until all channels together are down to `target`.
     fn level(&mut self, size: fn(Load) -> usize, target: usize) {
         let sizes = self.logs.iter().map(|(channel, log)| (size(log.load), channel.clone()));
         let mut largest: BinaryHeap<_> = sizes.collect();
@@ -257,8 +257,8 @@ impl State {
         }
     }
 
-    /// Forgets the channels with the fewest messages, of these the longest silent, but none that somebody waits on or that
-    /// was spoken in just now.
+    /// Forgets the channels with the fewest messages, and of these the longest silent ones; but none that somebody
+    /// waits on or published to just now.
     fn forget_smallest(&mut self, channels_max: usize, now: u64) -> Result<(), StoreError> {
         let quiet_since = now.saturating_sub(millis(CHANNEL_QUIET));
         let deserted =

@@ -1,4 +1,4 @@
-//! What the store in memory does beyond what every store does.
+//! What the memory store does beyond what every store does.
 
 use super::*;
 use crate::{limits::MESSAGE_OVERHEAD_BYTES, message::Text};

@@ -1,4 +1,4 @@
-//! The floor: what linger would cost if it did nothing but hold polls and hand out one body. Hyper on all processors.
+//! The floor: what linger would cost if it only held polls and returned one body. Hyper on all processors.
 
 mod log;
 
@@ -21,7 +21,7 @@ static CHANNELS: LazyLock<Mutex<HashMap<String, Arc<Channel>>>> = LazyLock::new(
 #[derive(Default)]
 struct Channel {
     log: Mutex<log::Log>,
-    /// How many messages there are.
+    /// The number of messages.
     news: watch::Sender<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! The limit: one thread of epoll that does nothing else. What it takes for a delivery is nearly all the kernel's.
+//! The limit: one thread with epoll that does nothing else. Nearly all that it takes for a delivery is the kernel's.
 
 mod log;
 
@@ -20,7 +20,7 @@ const LISTENER: Token = Token(usize::MAX);
 struct Server {
     poll: Poll,
     listener: TcpListener,
-    /// Numbers are not given again, so a hold can't be another's.
+    /// Numbers are not reused, so a hold can't be taken for another one.
     connections: Vec<Option<Connection>>,
     channels: HashMap<String, Channel>,
 }
@@ -29,7 +29,7 @@ struct Connection {
     stream: TcpStream,
     /// The beginning of a request that has not come whole.
     unread: Vec<u8>,
-    /// The end of an answer that the kernel had no room for.
+    /// The end of an answer, for which the kernel had no room.
     unsent: Vec<u8>,
 }
 
@@ -145,7 +145,7 @@ impl Server {
         self.channels.entry(name.to_owned()).or_default()
     }
 
-    /// Sends what was left and this, and keeps what there is no room for.
+    /// Sends what was left and this, and keeps what the kernel has no room for.
     fn send(&mut self, number: usize, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(number).and_then(Option::as_mut) else { return };
         let mut joined = mem::take(&mut connection.unsent);

@@ -1,6 +1,6 @@
-//! What both servers keep of a channel: its messages as they stand in an answer, and the last answer.
+//! The channel of both servers: its messages as they are in an answer, and the last answer.
 //!
-//! They speak linger's dialect as far as the load tool needs it: `POST /pub` with a form, `GET /sub` with a cursor. They
+//! They have linger's API as far as the load tool needs it: `POST /pub` with a form, `GET /sub` with a cursor. They
 //! keep everything for ever, refuse nothing, and hold a poll until there is a message.
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ const BATCH_MESSAGES_MAX: usize = 100;
 #[derive(Default)]
 pub(crate) struct Log {
     messages: Vec<String>,
-    /// The last answer, and what it begins and ends with. Nearly all ask for the same.
+    /// The last answer, with its first and last positions. Nearly all clients ask for the same.
     last: (usize, usize, Bytes),
 }
 
@@ -23,7 +23,7 @@ impl Log {
         self.messages.len()
     }
 
-    /// What stands after a cursor, made into an answer by `finish`; nothing where nothing stands there.
+    /// What comes after a cursor, made into an answer by `finish`; nothing if nothing does.
     pub(crate) fn after(&mut self, cursor: usize, finish: fn(String) -> String) -> Option<Bytes> {
         let end = self.messages.len().min(cursor.saturating_add(BATCH_MESSAGES_MAX));
         let messages = self.messages.get(cursor..end).filter(|messages| !messages.is_empty())?;
@@ -41,7 +41,7 @@ pub(crate) fn field<'a>(fields: &'a str, name: &str) -> &'a str {
     pairs.find(|(found, _)| *found == name).map_or("", |(_, value)| value)
 }
 
-/// Where a poll goes on. What is no number is the beginning.
+/// The position of a poll. Anything but a number is the beginning.
 pub(crate) fn cursor(query: &str) -> usize {
     field(query, "cursor").parse().unwrap_or(0)
 }
