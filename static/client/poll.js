@@ -6,10 +6,10 @@
 /** @import { Subscriber } from './subscriber.js' */
 /** @import { Words } from './tabs.js' */
 
+import { LingerError, notLinger } from './error.js';
 import { watchPage } from './page.js';
 import { positions } from './place.js';
 import { ask } from './question.js';
-import { LingerError, notLinger, noToken } from './request.js';
 import { Tabs } from './tabs.js';
 import { answered, backOff, onAnswer, pause } from './wait.js';
 import { CHANNELS_MAX, Wanted } from './wanted.js';
@@ -26,6 +26,9 @@ const QUICK_MS = 100;
 
 /** After how long a page that rests looks: the first time, the second, and then each time. */
 const LOOK_AGAIN_MS = [15_000, 30_000, 60_000];
+
+/** The longest that a timer can be set to. */
+const WAIT_MAX_MS = 2 ** 31 - 1;
 
 /** @type {Poll[]} */
 const polls = [];
@@ -78,10 +81,11 @@ class Poll {
       if (tabs.name !== this.tabs.name) {
         this.tabs.leave();
         this.tabs = tabs;
+        this.wanted = new Wanted();
       }
-    } catch (cause) {
+    } catch (error) {
       this.tabs.leave();
-      throw noToken(cause);
+      throw error;
     }
     // All may have left meanwhile, or the page may have gone.
     if (this.active.length > 0 && !this.page?.gone) this.tabs.join();
@@ -90,6 +94,7 @@ class Poll {
   /** @param {Subscriber} subscriber */
   add(subscriber) {
     this.subscribers.add(subscriber);
+    this.token.use(1);
     if (this.subscribers.size === 1) this.run();
     else this.changed(true);
   }
@@ -97,6 +102,7 @@ class Poll {
   /** @param {Subscriber} subscriber */
   remove(subscriber) {
     this.subscribers.delete(subscriber);
+    this.token.use(-1);
     this.changed(true);
   }
 
@@ -210,30 +216,27 @@ class Poll {
   async step() {
     this.stop = new AbortController();
     const { signal } = this.stop;
+    let looking = this.places;
     try {
       if (this.share && this.token.given) await this.meet();
-    } catch (error) {
-      if (!signal.aborted) await this.failed(error, []);
-      return;
-    }
-    const { active } = this;
-    const { leading } = this.tabs;
-    for (const subscriber of active) subscriber.receive();
-    if (this.page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return this.wait();
-    const looking = this.places.filter((place) => place.looking);
-    if (looking.length === 0) this.apart = false;
-    if (looking.length === 0 && !leading) return this.wait();
-    try {
+      const { active } = this;
+      const { leading } = this.tabs;
+      for (const subscriber of active) subscriber.receive();
+      if (this.page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return await this.wait();
+      looking = this.places.filter((place) => place.looking);
+      if (looking.length === 0) this.apart = false;
       if (looking.length > 0) await this.ask(this.together(looking), 0, signal);
-      else await this.hold(signal);
+      else if (leading) await this.hold(signal);
+      // Until its own token is due.
+      else await this.wait(this.token.left);
     } catch (error) {
       if (!signal.aborted) await this.failed(error, looking);
     }
   }
 
   /** Until it is interrupted, or so long. */
-  wait(ms = 2 ** 31 - 1) {
-    return pause(ms, { clock: this.clock, signal: this.stop.signal });
+  wait(ms = WAIT_MAX_MS) {
+    return pause(Math.min(ms, WAIT_MAX_MS), { clock: this.clock, signal: this.stop.signal });
   }
 
   /** Whoever stands elsewhere than the leader looks, once, whether something is there. @param {Positions} at */

@@ -249,8 +249,7 @@ for (const [name, start] of Object.entries(sites)) {
 
     test('a tab that gets no token any more leaves the others to themselves', async () => {
       const context = await browser.newContext();
-      // It is about to expire, so it is asked for each time.
-      const short = await token({ ...everything, exp: now() + 25 });
+      const good = await token(everything);
       const follow = async () => {
         const tab = await context.newPage();
         await tab.goto(`${site.page}/config.js`);
@@ -261,14 +260,18 @@ for (const [name, start] of Object.entries(sites)) {
           const token = () => globalThis.bearer;
           const onMessages = (messages) => globalThis.said.push(...messages.map(({ message }) => message));
           const onState = ({ state }) => (globalThis.state = state);
-          subscribe({ base, channel: 'left-alone', token, onMessages, onState });
-        }, short);
+          globalThis.follow = (channel) => subscribe({ base, channel, token, onMessages, onState });
+          globalThis.follow('left-alone');
+        }, good);
         await until('it is live', () => tab.evaluate(() => globalThis.state === 'live'));
         return tab;
       };
       const [first, second] = [await follow(), await follow()];
-      await first.evaluate(() => (globalThis.bearer = 'Please log in'));
-      const good = await token(everything);
+      await first.evaluate(() => {
+        globalThis.bearer = 'Please log in';
+        // With another subscription it is asked for anew.
+        globalThis.follow('left-alone-too');
+      });
       for (const text of ['one', 'two']) {
         await says(good, text, 'left-alone');
         await until(`it is told ${text}`, () => second.evaluate((text) => globalThis.said.includes(text), text));
