@@ -29,10 +29,10 @@ export function claims(token = '') {
   }
 }
 
-/** Who a token says its owner is; the same for all tokens that say nothing of that. @param {string} [token] */
+/** Whose token it says it is; nobody's, if it does not. @param {string} [token] */
 export function owner(token) {
   const { sub, nickname } = claims(token);
-  return JSON.stringify([sub, nickname]);
+  return `${sub ?? nickname ?? ''}`;
 }
 
 /** What the function gives, if that may be a token. @param {() => string | Promise<string>} given */
