@@ -74,21 +74,26 @@ class Poll {
     return new Tabs(who !== undefined && `${this.base}/sub ${who}`.trim(), this);
   }
 
-  /** Joins those who may do the same, by the token of now. Without one it leaves: it could neither lead nor be told. */
-  async meet() {
-    try {
-      const tabs = this.tabsOf(await this.token.who());
-      if (tabs.name !== this.tabs.name) {
-        this.tabs.leave();
-        this.tabs = tabs;
-        this.wanted = new Wanted();
-      }
-    } catch (error) {
+  /** Is with those tabs, while somebody waits here and the page is there. @param {Tabs} [tabs] others than before */
+  regroup(tabs = this.tabs) {
+    if (tabs.name !== this.tabs.name) {
       this.tabs.leave();
-      throw error;
+      this.tabs = tabs;
+      this.wanted = new Wanted();
     }
-    // All may have left meanwhile, or the page may have gone.
     if (this.active.length > 0 && !this.page?.gone) this.tabs.join();
+    else this.tabs.leave();
+  }
+
+  /** Finds those who may do the same, by the token of now. Without one it is alone: it could neither lead nor be told. */
+  async meet() {
+    /** @type {string | undefined} */
+    let who;
+    try {
+      who = await this.token.who();
+    } finally {
+      this.regroup(this.tabsOf(who));
+    }
   }
 
   /** @param {Subscriber} subscriber */
@@ -110,7 +115,7 @@ class Poll {
     polls.push(this);
     const deaf = onAnswer((by, fromOtherTab) => by === this.base && !fromOtherTab && this.answered());
     this.page = watchPage(this.clock, (change) => this.pageChanged(change));
-    this.tabs.join();
+    this.regroup();
     // Who subscribes to twenty channels, one after the other, is asked for once.
     await undefined;
     while (this.subscribers.size > 0) await this.step();
@@ -144,8 +149,7 @@ class Poll {
       if (polls.includes(this)) polls.splice(polls.indexOf(this), 1);
       this.page?.dismiss();
     }
-    if (this.active.length === 0) this.tabs.leave();
-    else if (set && !this.page?.gone) this.tabs.join();
+    this.regroup();
     if (set) this.tabs.say({ want: this.want });
     if (set || !this.asking) this.stop.abort();
   }
@@ -174,10 +178,9 @@ class Poll {
       // Whoever comes to look does not want to wait.
       return answered(this.base, true);
     }
-    if (change === 'resting') this.tabs.announce();
-    if (change === 'gone') this.tabs.leave();
-    if (change === 'back' && this.active.length > 0) this.tabs.join();
+    this.regroup();
     if (change !== 'resting') return this.lookAgain();
+    this.tabs.announce();
     this.stop.abort();
   }
 
@@ -219,19 +222,22 @@ class Poll {
     let looking = this.places;
     try {
       if (this.share && this.token.given) await this.meet();
-      const { active } = this;
-      const { leading } = this.tabs;
-      for (const subscriber of active) subscriber.receive();
-      if (this.page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return await this.wait();
+      for (const subscriber of this.active) subscriber.receive();
       looking = this.places.filter((place) => place.looking);
       if (looking.length === 0) this.apart = false;
-      if (looking.length > 0) await this.ask(this.together(looking), 0, signal);
-      else if (leading) await this.hold(signal);
-      // Until its own token is due.
-      else await this.wait(this.token.left);
+      await this.turn(looking, signal);
     } catch (error) {
       if (!signal.aborted) await this.failed(error, looking);
     }
+  }
+
+  /** What comes next, as things stand. @param {Place[]} looking @param {AbortSignal} signal */
+  turn(looking, signal) {
+    const { active, page, tabs } = this;
+    if (page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return this.wait();
+    if (looking.length > 0) return this.ask(this.together(looking), 0, signal);
+    // Who is told by the leader looks after its own token when that is due.
+    return tabs.leading ? this.hold(signal) : this.wait(this.token.left);
   }
 
   /** Until it is interrupted, or so long. */
