@@ -3,7 +3,7 @@
 
 import { claims, owner } from '../client/token.js';
 import * as config from '../config.js';
-import { readText, write } from './memory.js';
+import { read, readText, write } from './memory.js';
 
 /** What config.js may have. @type {{base: string, token?: string | (() => string | Promise<string>)}} */
 const { base, token: configured } = config;
@@ -11,8 +11,9 @@ const { base, token: configured } = config;
 /** Where the token of a link is kept. It is for one API, and for no other that config.js may name later. */
 const KEPT = `linger token ${new URL(base, document.baseURI).origin}`;
 
-/** Who was here last, by the token that config.js got. */
+/** Who was here last, by the token that config.js got; and that this window has just begun anew as theirs. */
 const PERSON = 'linger person';
+const ANEW = 'linger anew';
 
 /** What the token says, as far as it is known. @type {any} */
 let says = {};
@@ -44,6 +45,11 @@ let person =
     ? (readText('sessionStorage', PERSON) ?? readText('localStorage', PERSON) ?? '')
     : owner(given);
 
+/** Whether each token is somebody else's, so that to begin anew would never end. */
+let fickle = false;
+let anew = read('sessionStorage', ANEW) === true;
+write('sessionStorage', ANEW, false);
+
 /** What something is called in the browser's memory, for whoever is here. @param {string} name */
 export const mine = (name) => (person ? `${name} of ${person}` : name);
 
@@ -57,10 +63,13 @@ function learn(token) {
 /** Takes the token that a function of config.js gave. If it is somebody else's, the page begins anew as theirs. @param {string} token */
 function take(token) {
   const now = owner(token);
-  if (now === person) return learn(token);
+  fickle ||= anew && now !== person;
+  anew = false;
+  if (now === person || fickle) return learn(token);
   write('sessionStorage', PERSON, now);
   write('localStorage', PERSON, now);
   if (person || readText('sessionStorage', PERSON) === now) {
+    write('sessionStorage', ANEW, true);
     location.reload();
     // Nothing that is under way is sent with it.
     return new Promise(() => {});

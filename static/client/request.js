@@ -78,10 +78,11 @@ export async function request(question, { fetch, clock, signal, token }) {
  */
 async function allowed(question, fetch, signal, token) {
   const ask = (/** @type {string | undefined} */ bearer) => {
-    const { by = {} } = question;
-    by.owner ??= owner(bearer);
-    if (by.owner === owner(bearer)) return answer(question, fetch, signal, bearer);
-    throw new LingerError('somebody else is logged in now', { status: 403, code: 'forbidden' });
+    const { by } = question;
+    if (by && (by.owner ??= owner(bearer)) !== owner(bearer)) {
+      throw new LingerError('somebody else is logged in now', { status: 403, code: 'forbidden' });
+    }
+    return answer(question, fetch, signal, bearer);
   };
   const bearer = await token.get();
   try {

@@ -293,6 +293,18 @@ for (const [name, start] of Object.entries(sites)) {
       await context.close();
     });
 
+    test('a function that makes everybody somebody new each time does not have the page begin anew for ever', async () => {
+      const context = await browser.newContext();
+      let people = 0;
+      await configured(context, "() => fetch('/my-own/token').then((answer) => answer.text())");
+      await context.route('**/my-own/token', async (route) => route.fulfill({ body: await token({ ...everything, sub: `${(people += 1)}` }) }));
+      const page = await openChat(context, `${site.page}/?channel=anybody`);
+      await say(page, 'hello');
+      await shows(page, 'hello');
+      assert.ok(people <= 3, `${people} tokens`);
+      await context.close();
+    });
+
     test('a link’s token that is no longer good gives way to that of config.js, and is for one API', async () => {
       const context = await browser.newContext();
       await configured(context, `'${await token({ ...everything, nickname: 'Ann' })}'`);

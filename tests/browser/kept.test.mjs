@@ -126,6 +126,18 @@ at('without a subscription the function is asked for each message, and what one 
   await bobs;
 });
 
+at('a subscription that is refused goes on as whoever is logged in by then', async () => {
+  const here = page(of('ann'));
+  const { states, stop } = here.subscribe();
+  await settled();
+  here.who = of('bob');
+  await here.latest().answer(refusal, 401);
+  assert.deepEqual(here.latest().headers, bearer(of('bob')));
+  await here.latest().answer(batch(1));
+  assert.equal(states.at(-1).state, 'live');
+  stop.abort();
+});
+
 at('a token that can’t be renewed is used until it expires, and another one asked for now and then', async (later) => {
   const here = page(of('ann', 600));
   const { states, stop } = here.subscribe();
