@@ -158,13 +158,43 @@ async fn without_a_good_token_nothing_is_done_and_no_token_is_in_a_log() {
 }
 
 #[tokio::test]
+async fn keys_are_made_in_pairs_and_public_ones_told_from_others() {
+    let said = async |arguments: &[&str]| {
+        let ended = command().args(arguments).output().await.unwrap();
+        (ended.status.success(), String::from_utf8(ended.stdout).unwrap() + &String::from_utf8_lossy(&ended.stderr))
+    };
+    for (algorithm, is_public) in [("es256", true), ("eddsa", true), ("hs256", false)] {
+        let keys = Keys::new(algorithm).await;
+        let (public, private) = (keys.file("linger-keys.json"), keys.file("linger-private.json"));
+        let (taken, printed) = said(&["keys", "--check", &public]).await;
+        assert_eq!(taken, is_public, "{printed}");
+        if is_public {
+            assert_eq!(printed, fs::read_to_string(&public).unwrap());
+        }
+        assert!(!said(&["keys", "--check", &private]).await.0);
+        // A second pair is no half of it.
+        let (folder, before) = (keys.file(""), fs::read(&private).unwrap());
+        for (gone, left) in [(&public, &private), (&private, &public)] {
+            let content = fs::read(gone).unwrap();
+            fs::remove_file(gone).unwrap();
+            assert!(!said(&["keys", &folder]).await.0);
+            assert!(fs::metadata(left).is_ok() && fs::metadata(gone).is_err(), "{gone} is of another pair");
+            fs::write(gone, content).unwrap();
+        }
+        assert_eq!(fs::read(&private).unwrap(), before);
+        assert!(!said(&["token", "--keys", &private, "--nickname", "ann"]).await.0, "it would allow nothing");
+    }
+    assert!(!said(&["keys", "--check", "nowhere.json"]).await.0);
+}
+
+#[tokio::test]
 async fn a_server_that_would_be_open_by_mistake_does_not_start() {
     let keys = Keys::new("es256").await;
     let (public, private) = (keys.file("linger-keys.json"), keys.file("linger-private.json"));
     for (arguments, variable, said) in [
         (&[][..], Some(("LINGER_ACCESS_KEY", &public)), "LINGER_ACCESS_KEY is no setting"),
-        (&["--access-issuer", "me"], None, "--access-issuer does nothing without --access-keys"),
-        (&["--access-audience", "you"], None, "--access-audience does nothing without --access-keys"),
+        (&["--access-issuer", "me"], None, "the issuer of tokens does nothing without keys"),
+        (&["--access-audience", "you"], None, "the audience of tokens does nothing without keys"),
         (&["--access-keys", "nowhere.json"], None, "can't read the keys in nowhere.json"),
         (&[], Some(("LINGER_ACCESS_KEYS", &String::new())), "LINGER_ACCESS_KEYS is empty"),
         (&["--access-keys", &private], None, "private"),

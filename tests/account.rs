@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-use crate::server::ROOT;
+use crate::server::{BINARY, ROOT};
 
 /// An account as the stand-ins for `aws` and the others answer for it, and what they were called with.
 pub(crate) struct Account {
@@ -39,6 +39,7 @@ impl Account {
         for command in ["aws", "sam", "cargo-lambda", "python3"] {
             symlink(ROOT.join("tests/aws/stand-in"), folder.join("bin").join(command)).unwrap();
         }
+        symlink(&*BINARY, folder.join("bin/linger")).unwrap();
         let account = Self { folder, shell: shell.to_owned() };
         let outputs = "Page=https://page.example\nApiUrl=https://page.example\nApiEndpoint=https://api.example\n\
             BucketName=the-bucket\nDistributionId=DISTRIBUTION\nTableName=the-table\n";

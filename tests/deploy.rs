@@ -178,22 +178,39 @@ fn public_keys_are_given_and_private_ones_refused() {
     for shell in shells() {
         let account = Account::new(&shell);
         let file = account.folder.join("keys.json");
+        // By its name in the folder in which one is, and not in that of the script.
         let give = |keys: &str| {
             fs::write(&file, keys).unwrap();
-            account.run("deploy", &["--access-keys", file.to_str().unwrap()], "")
+            account.run("deploy", &["--access-keys", "keys.json"], "")
         };
-        let ended = give("{\"keys\": [\n  {\"kty\": \"EC\", \"kid\": \"a b\"}\n]}\n");
+        let x = "11qYAycb2Xk3tTGqRkmGQWTxFzKtVmMbxWVAUbA0uPA";
+        let ended = give(&format!(
+            "{{\"keys\": [\r\n  {{\"kty\":\t\"OKP\", \"crv\": \"Ed25519\", \"kid\": \"a b\", \"x\": \"{x}\"}}\r\n]}}\n"
+        ));
         assert!(ended.succeeded, "{}", ended.complained);
         let calls = account.calls();
         // As SAM reads it: between quotes, with those inside escaped.
-        let given = "AccessKeys=\"{\\\"keys\\\": [   {\\\"kty\\\": \\\"EC\\\", \\\"kid\\\": \\\"a b\\\"} ]}\" ";
-        assert!(calls[1].contains(given), "{}", calls[1]);
+        let keys = format!(r#"{{"keys":[{{"crv":"Ed25519","kid":"a b","kty":"OKP","x":"{x}"}}]}}"#);
+        let given = format!("AccessKeys=\"{}\" ", keys.replace('"', "\\\""));
+        assert!(calls[1].contains(&given), "{}", calls[1]);
         assert!(calls.last().unwrap().ends_with(" --guarded"), "{calls:?}");
-        for wrong in
-            ["", "[]", "{\"keys\": [{\"kty\": \"OKP\", \"d\" : \"x\"}]}", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"x\"}]}"]
-        {
-            let ended = give(wrong);
-            assert!(!ended.succeeded && !ended.complained.contains("\"x\""), "{wrong}");
+        // A set that a function would not start with is refused before anything is done.
+        let key = |more: &str| format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"{more}}}"#);
+        let set = |keys: &[String]| format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+        let secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";
+        for wrong in [
+            String::new(),
+            "[]".to_owned(),
+            set(&[]),
+            set(&[key(&format!(",\"d\"\t:\"{secret}\""))]),
+            set(&[format!("{{\"kty\":\"oct\",\"k\":\"{secret}\"}}")]),
+            set(&[key(""), key(",\"kid\":\"b\"")]),
+            set(&[key(",\"kid\":\"b\""), key(",\"kid\":\"b\"")]),
+            set(&[key(",\"kid\":\"b\\\\\"")]),
+            set(&[key(",\"crv\":\"Ed25519\"")]),
+        ] {
+            let ended = give(&wrong);
+            assert!(!ended.succeeded && !ended.complained.contains(secret), "{wrong}");
             assert_eq!(account.calls(), [""; 0], "{wrong}");
         }
         // A stack that has keys is tried with them in mind.

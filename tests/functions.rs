@@ -233,8 +233,9 @@ async fn a_function_that_can_not_do_its_work_does_not_start() {
         (&[][..], "LINGER_TABLE is not set"),
         (&[table, ("LINGER_ACCESS_KEYS", "{\"keys\":[]}")], "there are 0 keys"),
         (&[table, ("LINGER_ACCESS_SECRET", " ")], "the keys are no JWK set"),
-        (&[table, ("LINGER_ACCESS_ISSUER", "me")], "LINGER_ACCESS_ISSUER does nothing without keys"),
-        (&[table, ("LINGER_ACCESS_AUDIENCE", "you")], "LINGER_ACCESS_AUDIENCE does nothing without keys"),
+        (&[table, ("LINGER_ACCESS_ISSUER", "me")], "the issuer of tokens does nothing without keys"),
+        (&[table, ("LINGER_ACCESS_AUDIENCE", "you")], "the audience of tokens does nothing without keys"),
+        (&[table, ("LINGER_ACCESS_KEY", "{}")], "LINGER_ACCESS_KEY is no setting"),
     ] {
         for name in ["Publish", "Subscribe"] {
             let mut function = command(name);

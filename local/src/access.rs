@@ -22,32 +22,28 @@ pub(crate) enum Failure {
     Empty,
     #[error("--access-keys: {0}")]
     Keys(#[from] InvalidKeys),
-    #[error("{0} does nothing without --access-keys, so everybody may do everything: give both, or none")]
-    Keyless(&'static str),
 }
 
-/// Reads the keys. What they are is said in no error.
+/// Who may do what. No error has anything of a key in it.
 pub(crate) fn access(flags: &Flags) -> Result<Access, Failure> {
     let expected = Expected { issuer: flags.access_issuer.clone(), audience: flags.access_audience.clone() };
-    let Some(keys) = &flags.access_keys else {
-        // A command that was to print the keys, and failed.
-        if env::var_os("LINGER_ACCESS_KEYS").is_some() {
-            return Err(Failure::Empty);
-        }
-        return match expected {
-            Expected { issuer: Some(_), .. } => Err(Failure::Keyless("--access-issuer")),
-            Expected { audience: Some(_), .. } => Err(Failure::Keyless("--access-audience")),
-            Expected { issuer: None, audience: None } => Ok(Access::open()),
-        };
-    };
+    // Empty is what a command leaves that was to print the keys, and failed.
+    if flags.access_keys.is_none() && env::var_os("LINGER_ACCESS_KEYS").is_some() {
+        return Err(Failure::Empty);
+    }
+    let keys = flags.access_keys.as_deref().map(key_set).transpose()?;
+    Ok(Access::new(keys.as_slice(), expected, Clock::System)?)
+}
+
+/// The set itself, or the one in the file of this name.
+fn key_set(keys: &str) -> Result<String, Failure> {
     // A path that begins so would be an odd one.
-    let set = if keys.trim_start().starts_with('{') {
-        keys.clone()
+    if keys.trim_start().starts_with('{') {
+        Ok(keys.to_owned())
     } else if keys.contains(['{', '"']) {
         // It may be secret keys, and so is not repeated.
-        return Err(Failure::Neither);
+        Err(Failure::Neither)
     } else {
-        fs::read_to_string(keys).map_err(|error| Failure::Unreadable { path: keys.clone(), error })?
-    };
-    Ok(Access::guarded([set.as_str()], expected, Clock::System)?)
+        fs::read_to_string(keys).map_err(|error| Failure::Unreadable { path: keys.to_owned(), error })
+    }
 }

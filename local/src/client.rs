@@ -1,16 +1,21 @@
 //! Who a request comes from.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::OnceLock,
+};
 
 use clap::ValueEnum;
-use http::{HeaderMap, HeaderName, header::FORWARDED};
+use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
 use ipnet::IpNet;
 
 /// The ends of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Ends {
     pub(crate) client: IpAddr,
     pub(crate) own: IpAddr,
+    /// A `Host` that was found to be this server's own: nearly all requests of a connection have the same.
+    pub(crate) host: OnceLock<HeaderValue>,
 }
 
 /// The header in which a proxy says whom a request comes from. It is one of them: a proxy that writes one passes on the

@@ -9,7 +9,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use pubsub::{
     access::{Access, Expected, InvalidKeys, InvalidToken},
     clock::Clock,
@@ -48,6 +48,10 @@ pub(crate) struct Keys {
     /// What kind of key. With hs256 both files have the same secret in them
     #[arg(long, value_enum, default_value_t = Algorithm::Es256)]
     algorithm: Algorithm,
+
+    /// Makes none: says whether FILE has public keys only that linger takes, and prints them in one line
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "algorithm"])]
+    check: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -58,6 +62,7 @@ enum Algorithm {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("rights").args(["publish", "subscribe"]).required(true).multiple(true))]
 pub(crate) struct Token {
     /// A channel that may be published to, or a prefix and *; can be given more than once, or with commas between
     #[arg(long, value_name = "CHANNEL", value_delimiter = ',')]
@@ -97,6 +102,8 @@ pub(crate) enum Failure {
     Unreadable { path: String, error: io::Error },
     #[error("{0} is no JWK set with a private key of ES256, EdDSA or HS256, as `linger keys` makes it")]
     NoKey(String),
+    #[error("{0} has a secret: it is for no one else")]
+    Secret(String),
     #[error("the key is none: {0}")]
     Key(#[from] InvalidKeys),
     #[error("linger would refuse this token: {0}")]
@@ -116,10 +123,27 @@ impl From<Unspecified> for Failure {
 impl Make {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         match self {
+            Self::Keys(Keys { check: Some(path), .. }) => Ok(writeln!(io::stdout(), "{}", public_keys(path)?)?),
             Self::Keys(keys) => keys.write(),
             Self::Token(token) => Ok(writeln!(io::stdout(), "{}", token.signed()?)?),
         }
     }
+}
+
+/// A file that others may read, in one line.
+fn public_keys(path: &Path) -> Result<String, Failure> {
+    let text = read(path)?;
+    Access::guarded([text.as_str()], Expected::default(), Clock::System)?;
+    let set: Value = serde_json::from_str(&text).unwrap_or_default();
+    let keys = set.get("keys").and_then(Value::as_array);
+    if keys.is_none_or(|keys| keys.iter().any(|key| key["kty"] == "oct")) {
+        return Err(Failure::Secret(path.display().to_string()));
+    }
+    Ok(set.to_string())
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::Unreadable { path: path.display().to_string(), error })
 }
 
 impl Keys {
@@ -129,10 +153,13 @@ impl Keys {
         let private = self.algorithm.generate(&base64url(&kid))?;
         fs::create_dir_all(&self.folder)?;
         let (path, keys) = (self.folder.join(PRIVATE), self.folder.join(PUBLIC));
-        create(&path, 0o600, &json!({ "keys": [private] }))?;
         let secret = matches!(self.algorithm, Algorithm::Hs256);
         let mode = if secret { 0o600 } else { 0o644 };
         create(&keys, mode, &json!({ "keys": [public(&private)] }))?;
+        create(&path, 0o600, &json!({ "keys": [private] })).inspect_err(|_| {
+            // Half a pair is of no use. If it can't be removed, the error is the same.
+            let _ = fs::remove_file(&keys);
+        })?;
         let mut stdout = io::stdout();
         writeln!(stdout, "{} signs tokens: whoever has it may do everything", path.display())?;
         writeln!(stdout, "{} is for --access-keys", keys.display())?;
@@ -190,12 +217,9 @@ fn public(private: &Value) -> Value {
 impl Token {
     /// The token, which linger itself was seen to take.
     fn signed(&self) -> Result<String, Failure> {
-        let path = self.keys.display().to_string();
-        let text = fs::read_to_string(&self.keys);
-        let text = text.map_err(|error| Failure::Unreadable { path: path.clone(), error })?;
-        let set: Value = serde_json::from_str(&text).unwrap_or_default();
+        let set: Value = serde_json::from_str(&read(&self.keys)?).unwrap_or_default();
         let jwk = set.pointer("/keys/0").unwrap_or(&Value::Null);
-        let token = self.sign(jwk).ok_or(Failure::NoKey(path))?;
+        let token = self.sign(jwk).ok_or_else(|| Failure::NoKey(self.keys.display().to_string()))?;
         let keys = json!({ "keys": [public(jwk)] }).to_string();
         Access::guarded([keys.as_str()], Expected::default(), Clock::System)?.rights(Some(&token))?;
         Ok(token)

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
 use http::HeaderValue;
 use ipnet::IpNet;
 use pubsub::limits;
@@ -20,13 +20,8 @@ pub(crate) struct Flags {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// The name or address to listen on
-    #[arg(long, global = true, env = "LINGER_HOST", default_value = "127.0.0.1", value_parser = names::listener)]
-    pub(crate) host: String,
-
-    /// The port to listen on; 0 picks a free one
-    #[arg(long, global = true, env = "LINGER_PORT", default_value = "3000", value_parser = names::port)]
-    pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) address: Address,
 
     /// The folder of a page of your own, instead of linger's
     #[arg(long, env = "LINGER_STATIC_DIR")]
@@ -141,11 +136,23 @@ pub(crate) struct Flags {
     pub(crate) log_format: LogFormat,
 }
 
+/// Where a server listens.
+#[derive(Debug, Args)]
+pub(crate) struct Address {
+    /// The name or address to listen on
+    #[arg(long, env = "LINGER_HOST", default_value = "127.0.0.1", value_parser = names::listener)]
+    pub(crate) host: String,
+
+    /// The port to listen on; 0 picks a free one
+    #[arg(long, env = "LINGER_PORT", default_value = "3000", value_parser = names::port)]
+    pub(crate) port: u16,
+}
+
 /// What the program does instead of serving.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Ask the server on --host and --port whether it is well; the exit code says so
-    Health,
+    /// Asks the server that listens there whether it is well; the exit code says so
+    Health(Address),
     #[command(flatten)]
     Make(Make),
 }
@@ -220,7 +227,7 @@ impl Flags {
 
     /// The names that this server goes by. On this machine alone that is also the one that it listens on.
     pub(crate) fn allowed_names(&self, loopback: bool) -> Vec<String> {
-        let own = loopback.then(|| self.host.to_ascii_lowercase());
+        let own = loopback.then(|| self.address.host.to_ascii_lowercase());
         self.allowed_hosts.iter().cloned().chain(own).collect()
     }
 }

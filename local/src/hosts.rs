@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http::{HeaderMap, Request, Version, header::HOST, uri::Authority};
 use pubsub::api::{Code, Problem};
 
+use crate::client::Ends;
+
 /// The names that this server goes by. On this machine alone it goes by few: a page whose own name is made to lead here
 /// (DNS rebinding) must not read what is said here.
 #[derive(Clone, Debug)]
@@ -16,8 +18,22 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// Refuses what is no request of HTTP/1.1, or is for another host. `own` is the address that it came to.
-    pub(crate) fn check<B>(&self, request: &Request<B>, own: IpAddr) -> Result<(), Problem> {
+    /// Refuses what is no request of HTTP/1.1, or is for another host.
+    pub(crate) fn check<B>(&self, request: &Request<B>, ends: &Ends) -> Result<(), Problem> {
+        let mut given = request.headers().get_all(HOST).iter();
+        let plain = request.uri().authority().is_none() && request.uri().path().starts_with('/');
+        match (given.next(), given.next()) {
+            (Some(host), None) if plain && ends.host.get() == Some(host) => Ok(()),
+            (Some(host), None) if plain => self.look_at(request, ends.own).map(|()| {
+                // Where another one is known, this one is looked at again.
+                let _ = ends.host.set(host.clone());
+            }),
+            _ => self.look_at(request, ends.own),
+        }
+    }
+
+    /// `own` is the address that it came to.
+    fn look_at<B>(&self, request: &Request<B>, own: IpAddr) -> Result<(), Problem> {
         if request.uri().path().is_empty() || !request.uri().path().starts_with(['/', '*']) {
             return Err(Problem::new(Code::MalformedRequest, "the target must be a path, and begin with a slash"));
         }
@@ -76,13 +92,19 @@ fn host(headers: &HeaderMap, version: Version) -> Result<Option<Authority>, Prob
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::OnceLock;
 
     fn check(hosts: &Hosts, target: &str, given: &[&str]) -> Result<(), Code> {
         let mut request = Request::get(target);
         for host in given {
             request = request.header(HOST, *host);
         }
-        hosts.check(&request.body(()).unwrap(), [192, 0, 2, 7].into()).map_err(|problem| problem.code())
+        let request = request.body(()).unwrap();
+        let ends = Ends { client: [192, 0, 2, 8].into(), own: [192, 0, 2, 7].into(), host: OnceLock::new() };
+        let said = || hosts.check(&request, &ends).map_err(|problem| problem.code());
+        let first = said();
+        assert_eq!(said(), first, "the next one on the same connection");
+        first
     }
 
     #[test]
@@ -133,6 +155,26 @@ mod tests {
         assert_eq!(check(&told, "/", &["example.com"]), Ok(()));
         assert_eq!(check(&told, "/", &["192.0.2.7:3000"]), Ok(()), "a probe knows the address only");
         assert_eq!(check(&told, "/", &["example.org"]), Err(Code::WrongHost));
+    }
+
+    #[test]
+    fn a_name_that_was_found_good_is_good_for_itself_alone() {
+        let hosts = Hosts { allowed: Vec::new(), loopback: true };
+        let ends = Ends { client: [192, 0, 2, 8].into(), own: [192, 0, 2, 7].into(), host: OnceLock::new() };
+        let check = |target: &str, given: &[&str]| {
+            let request = given.iter().fold(Request::get(target), |request, host| request.header(HOST, *host));
+            hosts.check(&request.body(()).unwrap(), &ends).is_ok()
+        };
+        assert!(check("/", &["localhost:3000"]) && check("/", &["localhost:3000"]) && check("/", &["127.0.0.1"]));
+        for (target, given) in [
+            ("/", &["example.com"][..]),
+            ("/", &["localhost:3000", "localhost:3000"]),
+            ("/", &[]),
+            ("http://example.com/", &["localhost:3000"]),
+            ("example.com:443", &["localhost:3000"]),
+        ] {
+            assert!(!check(target, given), "{target} {given:?}");
+        }
     }
 
     #[test]

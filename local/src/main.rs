@@ -39,7 +39,7 @@ use crate::{
     addresses::Addresses,
     answers::Answers,
     client::Proxies,
-    flags::{Command, Flags},
+    flags::{Address, Command, Flags},
     hosts::Hosts,
     metrics::Metrics,
     page::Page,
@@ -116,7 +116,7 @@ fn known_settings() -> Result<(), Failure> {
 
 fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
     match &flags.command {
-        Some(Command::Health) => return health::check(&flags.host, flags.port).map_err(Failure::Health),
+        Some(Command::Health(Address { host, port })) => return health::check(host, *port).map_err(Failure::Health),
         Some(Command::Make(make)) => return Ok(make.run()?),
         None => {}
     }
@@ -146,7 +146,7 @@ async fn serve(flags: &Flags, log: &Log, limits: Limits, page: Page) -> Result<(
     let addresses = Arc::new(Addresses::new(flags.allowed()));
     let proxies = Proxies { trusted: flags.trusted_proxies.clone(), header: flags.proxy_header };
     let server = Server::bind(flags, Arc::clone(&addresses), proxies.clone(), workers).await.map_err(|error| {
-        let address = format!("{}:{}", flags.host, flags.port);
+        let address = format!("{}:{}", flags.address.host, flags.address.port);
         Failure::Listen { address, error }
     })?;
     let address = server.address()?;

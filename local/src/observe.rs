@@ -1,6 +1,7 @@
 //! What happens around every request: its id, its log line, its counters.
 
 use std::{
+    borrow::Cow,
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, LazyLock,
@@ -25,7 +26,7 @@ const PATH_CHARS_MAX: usize = 256;
 pub(crate) struct Line {
     id: HeaderValue,
     method: Method,
-    path: String,
+    path: Cow<'static, str>,
     begun: Instant,
     status: Option<StatusCode>,
     report: Report,
@@ -38,7 +39,7 @@ impl Line {
         Self {
             id: request_id(),
             method: request.method().clone(),
-            path: shown(request.uri().path()).to_owned(),
+            path: shown(request.uri().path()),
             begun: clock::now(),
             status: None,
             report: Report::default(),
@@ -65,7 +66,7 @@ impl Drop for Line {
         tracing::info!(
             id = self.id.to_str().unwrap_or_default(),
             method = %self.method,
-            path = self.path,
+            path = &*self.path,
             channel = self.report.channels(),
             status = self.status.map(|status| status.as_u16()),
             code = self.report.code.map(|code| code.as_str()),
@@ -81,15 +82,16 @@ impl Drop for Line {
 }
 
 /// A path as a log line has it: no longer than any that leads somewhere.
-fn shown(path: &str) -> &str {
-    let end = path.char_indices().nth(PATH_CHARS_MAX).map(|(end, _)| end);
-    end.and_then(|end| path.get(..end)).unwrap_or(path)
+fn shown(path: &str) -> Cow<'static, str> {
+    match path {
+        "/sub" => "/sub".into(),
+        "/pub" => "/pub".into(),
+        path => path.chars().take(PATH_CHARS_MAX).collect::<String>().into(),
+    }
 }
 
 /// Unlike any other of this process, and most likely of any other.
 fn request_id() -> HeaderValue {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    static PREFIX: LazyLock<String> = LazyLock::new(|| format!("{:016x}-", RandomState::new().hash_one(())));
-    let id = format!("{}{}", *PREFIX, NEXT.fetch_add(1, Ordering::Relaxed));
-    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("none"))
+    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(())));
+    NEXT.fetch_add(1, Ordering::Relaxed).into()
 }

@@ -67,11 +67,11 @@ impl Front {
 
     /// Answers a request. What is done for each of them is done here, by plain calls: a layer of the router would cost
     /// each of them a microsecond or two.
-    pub(crate) async fn answer(&self, request: Request, ends: Ends) -> Response {
+    pub(crate) async fn answer(&self, request: Request, ends: &Ends) -> Response {
         let line = Line::begin(&request, Arc::clone(&self.metrics));
         let gzip = takes_gzip(request.headers());
         let (request, rest) = lend(request);
-        let response = match (self.gate.hosts.check(&request, ends.own), &self.cors) {
+        let response = match (self.gate.hosts.check(&request, ends), &self.cors) {
             (Ok(()), None) => self.route(request, ends).await,
             (Ok(()), Some(cors)) => {
                 let route = service_fn(async |request| Ok::<_, Infallible>(self.route(request, ends).await));
@@ -88,7 +88,7 @@ impl Front {
         response
     }
 
-    async fn route(&self, request: Request, ends: Ends) -> Response {
+    async fn route(&self, request: Request, ends: &Ends) -> Response {
         match request.uri().path() {
             "/pub" => self.publish(request, ends).await,
             "/sub" => self.subscribe(request, ends).await,
@@ -97,7 +97,7 @@ impl Front {
     }
 
     /// Counts what an address publishes, before anything is done for it.
-    async fn publish(&self, request: Request, ends: Ends) -> Response {
+    async fn publish(&self, request: Request, ends: &Ends) -> Response {
         let Gate { addresses, memory, proxies, .. } = &self.gate;
         let client = proxies.client(ends.client, request.headers());
         if request.method() == Method::POST
@@ -113,7 +113,7 @@ impl Front {
     }
 
     /// Counts the channels that an address polls: each takes as much as a poll of its own.
-    async fn subscribe(&self, request: Request, ends: Ends) -> Response {
+    async fn subscribe(&self, request: Request, ends: &Ends) -> Response {
         let client = self.gate.proxies.client(ends.client, request.headers());
         let count = |channels| {
             let counted = self.gate.addresses.poll(client, channels)?;

@@ -1,6 +1,12 @@
 //! Connections: how many, for how long, and how they end.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, Request, header::CONNECTION};
@@ -72,7 +78,7 @@ impl Server {
         let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
         let connections_max = descriptors.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, 1 << 20);
         let mut refused = io::Error::new(io::ErrorKind::NotFound, "there is no such address");
-        for address in lookup_host((flags.host.as_str(), flags.port)).await? {
+        for address in lookup_host((flags.address.host.as_str(), flags.address.port)).await? {
             match listen(address) {
                 Ok(listener) => {
                     let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
@@ -145,7 +151,7 @@ impl Server {
         stopping: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let own = socket.local_addr().map_or(peer.ip(), |own| own.ip());
-        let ends = Ends { client: peer.ip(), own };
+        let ends = Ends { client: peer.ip(), own, host: OnceLock::new() };
         // A proxy's connections are those of many.
         let counted = if self.proxies.trust(peer.ip()) { Ok(None) } else { self.addresses.connect(peer.ip()) };
         let keep_alive = self.keep_alive;
@@ -157,9 +163,8 @@ impl Server {
             let socket = Arc::new(socket);
             match counted {
                 Ok(_counted) => {
-                    let client = Arc::clone(&socket);
-                    let answer =
-                        service_fn(move |request| answer(Arc::clone(&front), request, ends, Arc::clone(&client)));
+                    let connection = Arc::new(Connection { front, ends, socket: Arc::clone(&socket) });
+                    let answer = service_fn(move |request| answer(Arc::clone(&connection), request));
                     serve(socket, answer, keep_alive, stopping).await;
                 }
                 Err(problem) => {
@@ -196,21 +201,23 @@ async fn ended(stopping: &watch::Sender<bool>) {
     }
 }
 
+/// What the requests of one connection are answered with.
+struct Connection {
+    front: Arc<Front>,
+    ends: Ends,
+    socket: Arc<TcpStream>,
+}
+
 /// Answers a request. What was read of it is carried out, also when its client sends no more or has left, but for a poll:
 /// that is dropped, and frees what it holds.
-async fn answer(
-    front: Arc<Front>,
-    request: Request<Incoming>,
-    ends: Ends,
-    client: Arc<TcpStream>,
-) -> io::Result<Response> {
+async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> io::Result<Response> {
     let poll = request.uri().path() == "/sub";
-    let response = front.answer(request.map(Body::new), ends);
+    let response = connection.front.answer(request.map(Body::new), &connection.ends);
     let left = async {
         if !poll {
             std::future::pending::<()>().await;
         }
-        stream::left(&client).await;
+        stream::left(&connection.socket).await;
     };
     tokio::select! {
         biased;

@@ -6,7 +6,7 @@
 mod event;
 mod origin;
 
-use std::{convert::Infallible, io, panic::AssertUnwindSafe, process::ExitCode, sync::Arc, time::Duration};
+use std::{convert::Infallible, env, io, panic::AssertUnwindSafe, process::ExitCode, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dynamodb::{Client, DynamoDb, Roots, Settings};
@@ -47,6 +47,10 @@ const TABLE_PAUSE: Duration = Duration::from_millis(200);
 /// A function that can't run has this long to say why.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
+/// The settings of access: public keys, and those that are secret, which come from elsewhere; what tokens must have.
+const ACCESS: [&str; 4] =
+    ["LINGER_ACCESS_KEYS", "LINGER_ACCESS_SECRET", "LINGER_ACCESS_ISSUER", "LINGER_ACCESS_AUDIENCE"];
+
 /// Which half of the API a function is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
@@ -63,10 +67,10 @@ enum Failure {
     Unset(&'static str),
     #[error("LINGER_RETENTION {0}")]
     Retention(InvalidSetting),
-    #[error("LINGER_ACCESS_KEYS and LINGER_ACCESS_SECRET: {0}")]
+    #[error("LINGER_ACCESS_…: {0}")]
     Access(#[from] InvalidKeys),
-    #[error("{0} does nothing without keys, so everybody may do everything: give both, or none")]
-    Keyless(&'static str),
+    #[error("{0} is no setting; there are {all}", all = ACCESS.join(", "))]
+    UnknownAccess(String),
     #[error(transparent)]
     Limits(#[from] InvalidSetting),
     #[error("the runtime failed: {0}")]
@@ -126,19 +130,15 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
     })
 }
 
-/// Who may do what: public keys, and those that are secret, which come from elsewhere. Without any, everybody may do
-/// everything.
+/// Who may do what. A variable that is misspelt would leave the API open to all.
 fn access(lookup: impl Fn(&str) -> Option<String>) -> Result<Access, Failure> {
-    let sets: Vec<_> = ["LINGER_ACCESS_KEYS", "LINGER_ACCESS_SECRET"].into_iter().filter_map(&lookup).collect();
-    let expected = Expected { issuer: lookup("LINGER_ACCESS_ISSUER"), audience: lookup("LINGER_ACCESS_AUDIENCE") };
-    if !sets.is_empty() {
-        return Ok(Access::guarded(sets.iter().map(String::as_str), expected, Clock::System)?);
+    let mut names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    if let Some(name) = names.find(|name| name.starts_with("LINGER_ACCESS") && !ACCESS.contains(&name.as_str())) {
+        return Err(Failure::UnknownAccess(name));
     }
-    match expected {
-        Expected { issuer: Some(_), .. } => Err(Failure::Keyless("LINGER_ACCESS_ISSUER")),
-        Expected { audience: Some(_), .. } => Err(Failure::Keyless("LINGER_ACCESS_AUDIENCE")),
-        Expected { issuer: None, audience: None } => Ok(Access::open()),
-    }
+    let [keys, secret, issuer, audience] = ACCESS.map(lookup);
+    let key_sets: Vec<_> = keys.into_iter().chain(secret).collect();
+    Ok(Access::new(&key_sets, Expected { issuer, audience }, Clock::System)?)
 }
 
 /// Makes the table, whenever DynamoDB is there. The function must not end for the lack of it: cargo-lambda starts none a

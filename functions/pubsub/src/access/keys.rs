@@ -26,6 +26,9 @@ pub enum InvalidKeys {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// There is none, and yet something is asked of tokens.
+    #[error("{0} does nothing without keys, so everybody may do everything: give both, or none")]
+    Absent(&'static str),
 }
 
 impl Keys {

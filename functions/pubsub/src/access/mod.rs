@@ -76,6 +76,19 @@ pub enum InvalidToken {
 }
 
 impl Access {
+    /// With keys everybody needs a token; without any everybody may do everything.
+    ///
+    /// # Errors
+    /// [`InvalidKeys`] when one can't be used, or when something is expected of tokens that nobody needs.
+    pub fn new(key_sets: &[String], expected: Expected, clock: Clock) -> Result<Self, InvalidKeys> {
+        match expected {
+            expected if !key_sets.is_empty() => Self::guarded(key_sets.iter().map(String::as_str), expected, clock),
+            Expected { issuer: Some(_), .. } => Err(InvalidKeys::Absent("the issuer of tokens")),
+            Expected { audience: Some(_), .. } => Err(InvalidKeys::Absent("the audience of tokens")),
+            Expected { issuer: None, audience: None } => Ok(Self::open()),
+        }
+    }
+
     /// Everybody may do everything.
     #[must_use]
     pub fn open() -> Self {

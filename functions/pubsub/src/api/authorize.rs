@@ -22,7 +22,7 @@ pub(super) const TOKEN: &str = "token";
 pub(super) fn rights<const N: usize>(
     access: &Access,
     headers: &HeaderMap,
-    fields: &mut Fields<N>,
+    fields: &mut Fields<'_, N>,
 ) -> Result<Arc<Rights>, Problem> {
     let field = fields.text(TOKEN, Code::InvalidTokenField)?;
     if field.as_deref() == Some("") {

@@ -38,7 +38,7 @@ pub(super) async fn read<const N: usize, B>(
     takes: Takes,
     bodies: &Bodies,
     names: [&'static str; N],
-) -> Result<(HeaderMap, Fields<N>, Counted), Problem>
+) -> Result<(HeaderMap, Fields<'static, N>, Counted), Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -109,19 +109,20 @@ fn known_media_type(content_type: &str) -> Option<MediaType> {
     }
 }
 
-fn read_into<const N: usize>(fields: &mut Fields<N>, media_type: MediaType, body: &[u8]) -> Result<(), Problem> {
+fn read_into<const N: usize>(fields: &mut Fields<'_, N>, media_type: MediaType, body: &[u8]) -> Result<(), Problem> {
     match media_type {
         MediaType::Form => read_form_into(fields, body),
         MediaType::Json => json::read_into(fields, body).map_err(|error| malformed(json::described(&error))),
     }
 }
 
-fn read_form_into<const N: usize>(fields: &mut Fields<N>, body: &[u8]) -> Result<(), Problem> {
+fn read_form_into<const N: usize>(fields: &mut Fields<'_, N>, body: &[u8]) -> Result<(), Problem> {
     let mut escapes = Ok(());
     for pair in form::pairs(body) {
         match pair {
             Ok((name, value)) => {
-                fields.put(&name, String::from_utf8(value.into_owned()).map_or(Value::NotText, Value::Text));
+                let text = form::text(value).map(|text| Value::Text(text.into_owned().into()));
+                fields.put(&name, text.unwrap_or(Value::NotText));
             }
             Err(error) => escapes = escapes.and(Err(malformed(error))),
         }

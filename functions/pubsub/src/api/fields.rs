@@ -1,26 +1,28 @@
 //! The named values that a body or a query gives, found by a parser and not yet looked into.
 
+use std::borrow::Cow;
+
 use super::{Code, Problem, form};
 use crate::channel::Channel;
 
 /// The values of the fields that are known; others are passed over.
-pub(super) struct Fields<const N: usize> {
+pub(super) struct Fields<'a, const N: usize> {
     names: [&'static str; N],
-    values: [Option<Value>; N],
+    values: [Option<Value<'a>>; N],
     repeated: Option<&'static str>,
 }
 
 /// What was given.
-pub(super) enum Value {
-    /// A text.
-    Text(String),
+pub(super) enum Value<'a> {
+    /// A text, of the query or body itself where it stands there as it is.
+    Text(Cow<'a, str>),
     /// JSON's null, which counts as absent.
     Null,
     /// Something that is no text: bytes that are not UTF-8, or another type.
     NotText,
 }
 
-impl<const N: usize> Fields<N> {
+impl<'a, const N: usize> Fields<'a, N> {
     /// No values yet, for fields of these names.
     pub(super) fn new(names: [&'static str; N]) -> Self {
         Self { names, values: [const { None }; N], repeated: None }
@@ -39,7 +41,7 @@ impl<const N: usize> Fields<N> {
     }
 
     /// Takes note of a value. It is for `once` to complain of a second one, when the parser has seen all.
-    pub(super) fn put(&mut self, name: &[u8], value: Value) {
+    pub(super) fn put(&mut self, name: &[u8], value: Value<'a>) {
         let mut places = self.names.iter().zip(&mut self.values);
         if let Some((known, place)) = places.find(|(known, _)| known.as_bytes() == name)
             && place.replace(value).is_some()
@@ -68,7 +70,7 @@ impl<const N: usize> Fields<N> {
     }
 
     /// The text of a field, if it was given. `code` says that it is no text.
-    pub(super) fn text(&mut self, name: &str, code: Code) -> Result<Option<String>, Problem> {
+    pub(super) fn text(&mut self, name: &str, code: Code) -> Result<Option<Cow<'a, str>>, Problem> {
         let mut given = self.names.iter().zip(&mut self.values);
         match given.find(|(known, _)| **known == name).and_then(|(_, value)| value.take()) {
             None | Some(Value::Null) => Ok(None),

@@ -23,6 +23,14 @@ pub(super) fn pairs(encoded: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, Mal
     })
 }
 
+/// A value as text, if it is any.
+pub(super) fn text(value: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
+    match value {
+        Cow::Borrowed(value) => str::from_utf8(value).ok().map(Cow::Borrowed),
+        Cow::Owned(value) => String::from_utf8(value).ok().map(Cow::Owned),
+    }
+}
+
 fn decode(encoded: &[u8]) -> Result<Cow<'_, [u8]>, MalformedEscape> {
     if !encoded.iter().any(|byte| matches!(byte, b'+' | b'%')) {
         return Ok(Cow::Borrowed(encoded));

@@ -16,7 +16,7 @@ use super::{
 use crate::{batch::Batch, channel::Channel, cursor::Cursor, message::Message, service::Place};
 
 /// Finds the known fields of an object.
-pub(super) fn read_into<const N: usize>(fields: &mut Fields<N>, json: &[u8]) -> serde_json::Result<()> {
+pub(super) fn read_into<const N: usize>(fields: &mut Fields<'_, N>, json: &[u8]) -> serde_json::Result<()> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     fields.deserialize(&mut deserializer)?;
     deserializer.end()
@@ -35,7 +35,7 @@ pub(super) fn described(error: &serde_json::Error) -> String {
     }
 }
 
-impl<'de, const N: usize> DeserializeSeed<'de> for &mut Fields<N> {
+impl<'de, const N: usize> DeserializeSeed<'de> for &mut Fields<'_, N> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -43,7 +43,7 @@ impl<'de, const N: usize> DeserializeSeed<'de> for &mut Fields<N> {
     }
 }
 
-impl<'de, const N: usize> Visitor<'de> for &mut Fields<N> {
+impl<'de, const N: usize> Visitor<'de> for &mut Fields<'_, N> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,38 +62,38 @@ impl<'de, const N: usize> Visitor<'de> for &mut Fields<N> {
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
+impl<'de> Deserialize<'de> for Value<'static> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OfAnyType;
         impl<'de> Visitor<'de> for OfAnyType {
-            type Value = Value;
+            type Value = Value<'static>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a value")
             }
-            fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-                Ok(Value::Text(text.to_owned()))
+            fn visit_str<E>(self, text: &str) -> Result<Value<'static>, E> {
+                Ok(Value::Text(text.to_owned().into()))
             }
-            fn visit_unit<E>(self) -> Result<Value, E> {
+            fn visit_unit<E>(self) -> Result<Value<'static>, E> {
                 Ok(Value::Null)
             }
-            fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+            fn visit_bool<E>(self, _: bool) -> Result<Value<'static>, E> {
                 Ok(Value::NotText)
             }
-            fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
+            fn visit_i64<E>(self, _: i64) -> Result<Value<'static>, E> {
                 Ok(Value::NotText)
             }
-            fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
+            fn visit_u64<E>(self, _: u64) -> Result<Value<'static>, E> {
                 Ok(Value::NotText)
             }
-            fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+            fn visit_f64<E>(self, _: f64) -> Result<Value<'static>, E> {
                 Ok(Value::NotText)
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'static>, A::Error> {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(Value::NotText)
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'static>, A::Error> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                 Ok(Value::NotText)
             }

@@ -101,11 +101,14 @@ impl Api {
         let asked = match *request.method() {
             Method::GET => {
                 let query = request.uri().query().unwrap_or_default();
-                if let Some(location) = strangers::own_address(request.headers(), query) {
+                report.asked = strangers::poll(query);
+                let asked = Asked::in_query(query, request.headers(), &self.access, &mut report);
+                if let Ok(Asked::NextMessage { .. }) = asked
+                    && let Some(location) = strangers::own_address(request.headers(), query)
+                {
                     return redirect(location);
                 }
-                report.asked = strangers::poll(query);
-                Asked::in_query(query, request.headers(), &self.access, &mut report)
+                asked
             }
             Method::POST => Asked::in_form(request, &self.bodies, &self.access, &mut report).await,
             Method::OPTIONS => return options(allow),
@@ -184,6 +187,9 @@ pub fn refuse(problem: Problem) -> Response<Bytes> {
     respond(Err(problem), Report::default())
 }
 
+/// As many headers as most answers have, with those that hosts add.
+const HEADERS_USUAL: usize = 6;
+
 /// The one place where an answer gets its status and headers.
 fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes> {
     let problem = answer.as_ref().err();
@@ -200,6 +206,7 @@ fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes
     let asked = report.asked.take();
     response.extensions_mut().insert(report);
     let headers = response.headers_mut();
+    headers.reserve(HEADERS_USUAL);
     if let Some(asked) = asked {
         headers.insert(strangers::FOR, asked);
     }

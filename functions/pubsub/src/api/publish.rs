@@ -50,7 +50,7 @@ where
     Ok((publication, counted))
 }
 
-fn publication(mut fields: Fields<5>, headers: &HeaderMap) -> Result<Publication, Problem> {
+fn publication(mut fields: Fields<'_, 5>, headers: &HeaderMap) -> Result<Publication, Problem> {
     let mut header_keys = headers.get_all(KEY_HEADER).iter();
     let header_key = header_keys.next();
     if header_keys.next().is_some() {
@@ -58,13 +58,13 @@ fn publication(mut fields: Fields<5>, headers: &HeaderMap) -> Result<Publication
     }
 
     let text = fields.text("message", Code::InvalidMessage)?.unwrap_or_default();
-    let text = Text::parse(text).map_err(|error| match error {
+    let text = Text::parse(text.into_owned()).map_err(|error| match error {
         InvalidText::Missing => Problem::new(Code::MissingMessage, format!("{error} ({MESSAGE_BY_CURL})")),
         InvalidText::TooLarge(_) => Problem::new(Code::MessageTooLarge, error),
     })?;
 
     let nick = fields.text("nick", Code::InvalidNick)?;
-    let nick = nick.filter(|nick| !nick.is_empty()).map(Nick::parse).transpose();
+    let nick = nick.filter(|nick| !nick.is_empty()).map(|nick| Nick::parse(nick.into_owned())).transpose();
     let nick = nick.map_err(|error| Problem::new(Code::InvalidNick, error))?;
 
     let channel = fields.channel()?;

@@ -11,10 +11,7 @@ use crate::message::Key;
 pub(super) const FOR: HeaderName = HeaderName::from_static("linger-for");
 
 /// The parameters that say which answer is asked for: two requests that have the same of these may share an answer.
-const IDENTIFYING: [&str; 5] = ["channel", "channels", "cursor", "last", "before"];
-
-/// The parameters with which a poll is not one of 2013.
-const OF_BATCHES: [&str; 6] = ["channels", "cursor", "last", "before", "wait", "limit"];
+const IDENTIFYING: [&[u8]; 5] = [b"channel", b"channels", b"cursor", b"last", b"before"];
 
 /// Twenty channels and positions take 2,100 bytes at most. A longer query is a mistake, and is not worth a long header.
 const FOR_MAX_BYTES: usize = 2_200;
@@ -24,10 +21,12 @@ const OF_BROWSERS: [&str; 3] = ["sec-fetch-mode", "sec-fetch-dest", "x-requested
 
 /// `Linger-For` of a poll: the identifying parameters of its query, as they stand there.
 pub(super) fn poll(query: &str) -> Option<HeaderValue> {
-    let mut asked = String::with_capacity(query.len());
+    let mut asked = Vec::with_capacity(query.len() + 1);
     for (_, pair) in pairs(query).filter(|(name, _)| IDENTIFYING.contains(name)) {
-        asked.extend([if asked.is_empty() { "" } else { "&" }, pair]);
+        asked.extend_from_slice(pair);
+        asked.push(b'&');
     }
+    asked.pop();
     let short = (1..=FOR_MAX_BYTES).contains(&asked.len());
     short.then(|| HeaderValue::try_from(asked).ok()).flatten()
 }
@@ -37,14 +36,13 @@ pub(super) fn publication(key: &Key) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("key={}", key.as_str())).ok()
 }
 
-/// Where a bare poll of a browser is redirected to, if it needs that: the same address with a random `_`.
+/// Where a poll of 2013 is redirected to, if a browser sent it without a `_`: the same address with a random one.
 ///
 /// A browser sends requests for one address one after the other, each when the one before it has its headers. Tabs that
 /// poll a bare `/sub` would be held one at a time. What is redirected to is relative, since a gateway may know this path
 /// by another name.
 pub(super) fn own_address(headers: &HeaderMap, query: &str) -> Option<HeaderValue> {
-    let bare = pairs(query).all(|(name, _)| name != "_" && !OF_BATCHES.contains(&name));
-    if !bare || !OF_BROWSERS.iter().any(|name| headers.contains_key(*name)) {
+    if pairs(query).any(|(name, _)| name == b"_") || !OF_BROWSERS.iter().any(|name| headers.contains_key(*name)) {
         return None;
     }
     let separator = if query.is_empty() { "" } else { "&" };
@@ -53,8 +51,9 @@ pub(super) fn own_address(headers: &HeaderMap, query: &str) -> Option<HeaderValu
 }
 
 /// The names in a query, each with the pair that it begins.
-fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query.split('&').map(|pair| (pair.split('=').next().unwrap_or_default(), pair))
+fn pairs(query: &str) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let pairs = query.as_bytes().split(|byte| *byte == b'&');
+    pairs.map(|pair| (pair.split(|byte| *byte == b'=').next().unwrap_or_default(), pair))
 }
 
 #[cfg(test)]
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_bare_poll_of_a_browser_is_redirected() {
+    fn only_browsers_are_redirected_and_once() {
         let sent_by =
             |name: &'static str| HeaderMap::from_iter([(HeaderName::from_static(name), "x".parse().unwrap())]);
         let browser = sent_by("sec-fetch-mode");
@@ -87,7 +86,7 @@ mod tests {
             assert!(own_address(&sent_by("x-requested-with"), query).is_some());
             assert_eq!(own_address(&sent_by("user-agent"), query), None);
         }
-        for query in ["_=1", "channel=c&_", "cursor=7-1", "wait=1", "last=1", "before=7-1", "limit=3"] {
+        for query in ["_=1", "channel=c&_"] {
             assert_eq!(own_address(&browser, query), None, "{query}");
         }
     }

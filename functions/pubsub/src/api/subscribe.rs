@@ -59,9 +59,9 @@ impl Asked {
         let mut fields = Fields::new(NAMES);
         for pair in form::pairs(query.as_bytes()) {
             let (name, value) = pair.map_err(|error| malformed(&error))?;
-            let text = |bytes| str::from_utf8(bytes).map_err(|_| malformed(&"the query is not UTF-8"));
-            let (name, value) = (text(&name)?, text(&value)?);
-            fields.put(name.as_bytes(), Value::Text(value.to_owned()));
+            let not_text = || malformed(&"the query is not UTF-8");
+            str::from_utf8(&name).map_err(|_| not_text())?;
+            fields.put(&name, Value::Text(form::text(value).ok_or_else(not_text)?));
         }
         if fields.has(authorize::TOKEN) {
             return Err(content::misplaced(authorize::TOKEN));
@@ -84,7 +84,7 @@ impl Asked {
     }
 
     fn allowed(
-        mut fields: Fields<8>,
+        mut fields: Fields<'_, 8>,
         headers: &HeaderMap,
         access: &Access,
         report: &mut Report,
@@ -105,7 +105,7 @@ impl Asked {
         places.iter().map(|place| &place.channel).chain(one)
     }
 
-    fn by(mut fields: Fields<8>) -> Result<Self, Problem> {
+    fn by(mut fields: Fields<'_, 8>) -> Result<Self, Problem> {
         let given = ["cursor", "last", "before"].map(|name| fields.has(name));
         let named = fields.has("channels");
         let bare = !named && !given.contains(&true) && !fields.has("wait") && !fields.has("limit");
@@ -182,7 +182,7 @@ fn start(position: &str) -> Result<Start, &'static str> {
 }
 
 /// A whole number, however many digits it has: one that is too large for any limit is clamped like others.
-fn number(fields: &mut Fields<8>, name: &str, code: Code) -> Result<Option<u64>, Problem> {
+fn number(fields: &mut Fields<'_, 8>, name: &str, code: Code) -> Result<Option<u64>, Problem> {
     let Some(text) = fields.text(name, code)? else {
         return Ok(None);
     };
@@ -192,7 +192,7 @@ fn number(fields: &mut Fields<8>, name: &str, code: Code) -> Result<Option<u64>,
     Ok(Some(text.parse().unwrap_or(u64::MAX)))
 }
 
-fn limit(fields: &mut Fields<8>, name: &str, code: Code) -> Result<Option<Limit>, Problem> {
+fn limit(fields: &mut Fields<'_, 8>, name: &str, code: Code) -> Result<Option<Limit>, Problem> {
     let Some(number) = number(fields, name, code)? else {
         return Ok(None);
     };
