@@ -178,6 +178,7 @@ class Poll {
       // Whoever comes to look does not want to wait.
       return answered(this.base, true);
     }
+    if (change === 'back') this.token.forget();
     this.regroup();
     if (change !== 'resting') return this.lookAgain();
     this.tabs.announce();

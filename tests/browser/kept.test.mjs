@@ -126,6 +126,28 @@ at('without a subscription the function is asked for each message, and what one 
   await bobs;
 });
 
+at('a page that is come back to asks who is logged in now', async () => {
+  const calls = new Map();
+  globalThis.addEventListener = (type, call) => calls.set(type, call);
+  try {
+    const here = page(of('ann'));
+    const { states, stop } = here.subscribe();
+    await settled();
+    await here.latest().answer(batch(1));
+    calls.get('pagehide')();
+    await settled();
+    here.who = () => Promise.reject(new Error('nobody is logged in'));
+    const { length } = here.asked;
+    calls.get('pageshow')();
+    await settled();
+    assert.equal(here.asked.length, length, 'nothing is asked as the one before');
+    assert.match(states.at(-1).reason, /nobody is logged in/);
+    stop.abort();
+  } finally {
+    delete globalThis.addEventListener;
+  }
+});
+
 at('a subscription that is refused goes on as whoever is logged in by then', async () => {
   const here = page(of('ann'));
   const { states, stop } = here.subscribe();
