@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
+use http::{HeaderMap, HeaderName, header::FORWARDED};
 use ipnet::IpNet;
 
 /// The ends of a connection.
@@ -14,8 +14,9 @@ use ipnet::IpNet;
 pub(crate) struct Ends {
     pub(crate) client: IpAddr,
     pub(crate) own: IpAddr,
-    /// A `Host` that was found to be this server's own: nearly all requests of a connection have the same.
-    pub(crate) host: OnceLock<HeaderValue>,
+    /// A `Host` that was found to be this server's own: nearly all requests of a connection have the same. It is a copy,
+    /// since a header is a piece of what was read, all of which it would keep.
+    pub(crate) host: OnceLock<Box<[u8]>>,
 }
 
 /// The header in which a proxy says whom a request comes from. It is one of them: a proxy that writes one passes on the

@@ -23,10 +23,10 @@ impl Hosts {
         let mut given = request.headers().get_all(HOST).iter();
         let plain = request.uri().authority().is_none() && request.uri().path().starts_with('/');
         match (given.next(), given.next()) {
-            (Some(host), None) if plain && ends.host.get() == Some(host) => Ok(()),
+            (Some(host), None) if plain && ends.host.get().is_some_and(|known| **known == *host.as_bytes()) => Ok(()),
             (Some(host), None) if plain => self.look_at(request, ends.own).map(|()| {
                 // Where another one is known, this one is looked at again.
-                let _ = ends.host.set(host.clone());
+                let _ = ends.host.set(host.as_bytes().into());
             }),
             _ => self.look_at(request, ends.own),
         }

@@ -66,16 +66,17 @@ impl Front {
     }
 
     /// Answers a request. What is done for each of them is done here, by plain calls: a layer of the router would cost
-    /// each of them a microsecond or two.
-    pub(crate) async fn answer(&self, request: Request, ends: &Ends) -> Response {
+    /// each of them a microsecond or two. Polls wait by the ten thousand, so the future of this has in it only what they
+    /// need, and what else there is stands in boxes.
+    pub(crate) async fn answer(&self, request: Box<Request>, ends: &Ends) -> Response {
         let line = Line::begin(&request, Arc::clone(&self.metrics));
         let gzip = takes_gzip(request.headers());
         let (request, rest) = lend(request);
         let response = match (self.gate.hosts.check(&request, ends), &self.cors) {
             (Ok(()), None) => self.route(request, ends).await,
             (Ok(()), Some(cors)) => {
-                let route = service_fn(async |request| Ok::<_, Infallible>(self.route(request, ends).await));
-                cors.layer(route).oneshot(request).await.unwrap_or_else(|never| match never {})
+                let route = service_fn(async |request| Ok::<_, Infallible>(self.route(Box::new(request), ends).await));
+                Box::pin(cors.layer(route).oneshot(*request)).await.unwrap_or_else(|never| match never {})
             }
             (Err(problem), _) => {
                 drop(request);
@@ -88,16 +89,16 @@ impl Front {
         response
     }
 
-    async fn route(&self, request: Request, ends: &Ends) -> Response {
+    async fn route(&self, request: Box<Request>, ends: &Ends) -> Response {
         match request.uri().path() {
-            "/pub" => self.publish(request, ends).await,
             "/sub" => self.subscribe(request, ends).await,
-            _ => self.router.call(request).await.unwrap_or_else(|never| match never {}),
+            "/pub" => Box::pin(self.publish(request, ends)).await,
+            _ => Box::pin(self.router.call(*request)).await.unwrap_or_else(|never| match never {}),
         }
     }
 
     /// Counts what an address publishes, before anything is done for it.
-    async fn publish(&self, request: Request, ends: &Ends) -> Response {
+    async fn publish(&self, request: Box<Request>, ends: &Ends) -> Response {
         let Gate { addresses, memory, proxies, .. } = &self.gate;
         let client = proxies.client(ends.client, request.headers());
         if request.method() == Method::POST
@@ -109,17 +110,17 @@ impl Front {
             let new = memory.as_ref().is_some_and(|memory| !memory.knows(channel));
             if new { addresses.begin_channel(client) } else { Ok(()) }
         };
-        self.api.publish(request, &admit).await.map(Body::from)
+        self.api.publish(*request, &admit).await.map(Body::from)
     }
 
     /// Counts the channels that an address polls: each takes as much as a poll of its own.
-    async fn subscribe(&self, request: Request, ends: &Ends) -> Response {
+    async fn subscribe(&self, request: Box<Request>, ends: &Ends) -> Response {
         let client = self.gate.proxies.client(ends.client, request.headers());
         let count = |channels| {
             let counted = self.gate.addresses.poll(client, channels)?;
             Ok(counted.map(|counted| Box::new(counted) as Counted))
         };
-        self.api.subscribe(request, None, &count).await.map(Body::from)
+        self.api.subscribe(*request, None, &count).await.map(Body::from)
     }
 }
 

@@ -20,7 +20,7 @@ use pubsub::clock;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, lookup_host},
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 
@@ -127,11 +127,7 @@ impl Server {
             match self.listener.accept().await {
                 Ok((socket, peer)) => {
                     let Ok(socket) = socket.into_std() else { continue };
-                    let conversation = self.converse(socket, peer, Arc::clone(front), stopping.subscribe());
-                    self.workers.spawn(async move {
-                        conversation.await;
-                        drop(slot);
-                    });
+                    self.workers.spawn(self.converse(socket, peer, Arc::clone(front), stopping.subscribe(), slot));
                 }
                 Err(error) => {
                     // Out of descriptors, say. Those who wait are still there in a moment.
@@ -142,13 +138,14 @@ impl Server {
         }
     }
 
-    /// Answers one connection's requests.
+    /// Answers one connection's requests, and keeps its slot until then.
     fn converse(
         &self,
         socket: std::net::TcpStream,
         peer: SocketAddr,
         front: Arc<Front>,
         stopping: watch::Receiver<bool>,
+        slot: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + use<> {
         let own = socket.local_addr().map_or(peer.ip(), |own| own.ip());
         let ends = Ends { client: peer.ip(), own, host: OnceLock::new() };
@@ -156,6 +153,7 @@ impl Server {
         let counted = if self.proxies.trust(peer.ip()) { Ok(None) } else { self.addresses.connect(peer.ip()) };
         let keep_alive = self.keep_alive;
         async move {
+            let _slot = slot;
             // From here on its worker's runtime watches it.
             let Ok(socket) = TcpStream::from_std(socket) else { return };
             // Answers are written whole; waiting for more would only delay them.
@@ -164,7 +162,9 @@ impl Server {
             match counted {
                 Ok(_counted) => {
                     let connection = Arc::new(Connection { front, ends, socket: Arc::clone(&socket) });
-                    let answer = service_fn(move |request| answer(Arc::clone(&connection), request));
+                    let answer = service_fn(move |request: Request<Incoming>| {
+                        answer(Arc::clone(&connection), Box::new(request.map(Body::new)))
+                    });
                     serve(socket, answer, keep_alive, stopping).await;
                 }
                 Err(problem) => {
@@ -210,9 +210,9 @@ struct Connection {
 
 /// Answers a request. What was read of it is carried out, also when its client sends no more or has left, but for a poll:
 /// that is dropped, and frees what it holds.
-async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> io::Result<Response> {
+async fn answer(connection: Arc<Connection>, request: Box<Request<Body>>) -> io::Result<Response> {
     let poll = request.uri().path() == "/sub";
-    let response = connection.front.answer(request.map(Body::new), &connection.ends);
+    let response = connection.front.answer(request, &connection.ends);
     let left = async {
         if !poll {
             std::future::pending::<()>().await;
@@ -265,14 +265,12 @@ where
 
 /// Reads until the client closes the connection too.
 async fn linger(socket: &TcpStream) {
-    let mut bytes = [0; 1024];
-    while socket.readable().await.is_ok() {
-        match socket.try_read(&mut bytes) {
-            Ok(0) => break,
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
-            _ => {}
-        }
-    }
+    // Not part of the future, which each connection has in memory from its beginning.
+    let read = || match socket.try_read(&mut [0; 1024]) {
+        Ok(len) => len > 0,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    };
+    while socket.readable().await.is_ok() && read() {}
 }
 
 #[cfg(test)]

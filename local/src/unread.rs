@@ -1,6 +1,7 @@
 //! A request's body that nobody read: what is left of it must not be taken for the next request.
 
 use std::{
+    mem,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
@@ -37,13 +38,14 @@ struct Lent {
 }
 
 /// A request whose body comes back when it is not read to its end.
-pub(crate) fn lend(request: Request) -> (Request, Rest) {
+pub(crate) fn lend(mut request: Box<Request>) -> (Box<Request>, Rest) {
     if request.body().is_end_stream() {
         return (request, Rest { place: None, waits: false });
     }
     let (place, waits) = (Place::default(), request.headers().contains_key(EXPECT));
-    let rest = Arc::clone(&place);
-    (request.map(|body| Body::new(Lent { body: Some(body), rest })), Rest { place: Some(place), waits })
+    let (body, rest) = (Some(mem::take(request.body_mut())), Arc::clone(&place));
+    *request.body_mut() = Body::new(Lent { body, rest });
+    (request, Rest { place: Some(place), waits })
 }
 
 impl Rest {

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use futures_util::future::poll_immediate;
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
     time::{Instant, sleep_until},
@@ -98,11 +99,14 @@ impl Service {
     pub async fn publish(&self, channel: &Channel, draft: Draft, key: Option<Key>) -> Result<Appended, Refusal> {
         self.open()?;
         let (store, published, channel) = (Arc::clone(&self.store), Arc::clone(&self.published), channel.clone());
-        let append = async move {
+        let mut append = Box::pin(async move {
             let appended = store.append(&channel, draft, key).await?;
             published.fetch_add(u64::from(!appended.repeated), Relaxed);
             Ok(appended)
-        };
+        });
+        if let Some(appended) = poll_immediate(&mut append).await {
+            return appended;
+        }
         // On a task of its own: a client that leaves must not stop an append midway, since others would have to wait
         // until its slot is decided.
         match tokio::spawn(append).await {

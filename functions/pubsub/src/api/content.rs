@@ -69,23 +69,20 @@ fn media_type(headers: &HeaderMap, takes: Takes, empty: bool) -> Result<MediaTyp
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
     let mut given = headers.get_all(CONTENT_TYPE).iter();
-    let (known, came) = match (given.next(), given.next()) {
+    let came = match (given.next(), given.next()) {
         (None, _) if empty => return Ok(MediaType::Form),
-        (None, _) => (None, "has no Content-Type".to_owned()),
-        (Some(one), None) => (one.to_str().ok().and_then(known_media_type), format!("came as {}", shown(one))),
-        _ => (None, "has more than one Content-Type".to_owned()),
+        (None, _) => "has no Content-Type".to_owned(),
+        (Some(one), None) => match one.to_str().ok().and_then(known_media_type) {
+            Some(known) if takes == Takes::FormAndJson || matches!(known, MediaType::Form) => return Ok(known),
+            _ => format!("came as {}", shown(one)),
+        },
+        _ => "has more than one Content-Type".to_owned(),
     };
-    match known {
-        Some(MediaType::Json) if takes == Takes::Form => None,
-        known => known,
-    }
-    .ok_or_else(|| {
-        let allowed = match takes {
-            Takes::Form => "a form (application/x-www-form-urlencoded)",
-            Takes::FormAndJson => "a form (application/x-www-form-urlencoded) or JSON (application/json)",
-        };
-        Problem::new(Code::UnsupportedMediaType, format!("the body {came}; it must be {allowed}, in UTF-8"))
-    })
+    let allowed = match takes {
+        Takes::Form => "a form (application/x-www-form-urlencoded)",
+        Takes::FormAndJson => "a form (application/x-www-form-urlencoded) or JSON (application/json)",
+    };
+    Err(Problem::new(Code::UnsupportedMediaType, format!("the body {came}; it must be {allowed}, in UTF-8")))
 }
 
 /// A media type as an error shows it: it may be anything, of any length.

@@ -100,17 +100,19 @@ impl Api {
         let mut report = Report::default();
         let asked = match *request.method() {
             Method::GET => {
-                let query = request.uri().query().unwrap_or_default();
+                // A poll is held without its head.
+                let (head, _) = request.into_parts();
+                let query = head.uri.query().unwrap_or_default();
                 report.asked = strangers::poll(query);
-                let asked = Asked::in_query(query, request.headers(), &self.access, &mut report);
+                let asked = Asked::in_query(query, &head.headers, &self.access, &mut report);
                 if let Ok(Asked::NextMessage { .. }) = asked
-                    && let Some(location) = strangers::own_address(request.headers(), query)
+                    && let Some(location) = strangers::own_address(&head.headers, query)
                 {
                     return redirect(location);
                 }
                 asked
             }
-            Method::POST => Asked::in_form(request, &self.bodies, &self.access, &mut report).await,
+            Method::POST => Box::pin(Asked::in_form(request, &self.bodies, &self.access, &mut report)).await,
             Method::OPTIONS => return options(allow),
             _ => Err(Problem::method_not_allowed(allow)),
         };
