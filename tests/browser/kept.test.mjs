@@ -3,34 +3,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { mock, test } from 'node:test';
+import { test } from 'node:test';
 import { history, publish, subscribe } from '../../static/client.js';
-import { Clock, batch, server, settled, subscribed, unsigned } from './clock.mjs';
-import { startTabs } from './seeded-tabs.mjs';
+import { Clock, batch, server, settled, subscribed } from './clock.mjs';
+import { at, bearer, of, refusal } from './people.mjs';
 
 const base = 'http://linger.test';
 const sent = { status: 'sent', id: '7-1', channel: 'c' };
-const refusal = { code: 'unauthorized', detail: 'the token is expired' };
-const bearer = (text) => ({ authorization: `Bearer ${text}` });
-const begun = Date.parse('2026-01-01');
-
-/** A token of somebody, good for so many seconds from the beginning. */
-const of = (nickname, seconds = 3600, more = {}) => unsigned({ nickname, exp: begun / 1000 + seconds, ...more });
-
-/** Runs a test at a known time of day; `later` makes it so much later, also by a clock. */
-function at(name, run) {
-  test(name, async () => {
-    mock.timers.enable({ apis: ['Date'], now: begun });
-    try {
-      await run(async (clock, ms) => {
-        mock.timers.setTime(Date.now() + ms);
-        await clock?.advance(ms);
-      });
-    } finally {
-      mock.timers.reset();
-    }
-  });
-}
 
 /** A page on which people log in and out: what it hands to the client, and what it has asked a server. */
 function page(who) {
@@ -249,140 +228,6 @@ test('why no token can be had is said, without a token', async () => {
     stop.abort();
   }
 });
-
-/** Two tabs of one browser that may do the same, each with a function to fetch of its own; the first one leads. */
-async function twoTabs(run) {
-  const clock = new Clock();
-  const undo = startTabs(clock, () => 1);
-  const stop = new AbortController();
-  const tab = (token) => {
-    const { asked, fetch, latest } = server();
-    const said = { asked, latest, states: [], texts: [] };
-    subscribe({
-      ...{ base, fetch, clock, channel: 'c', token, signal: stop.signal },
-      onMessages: (messages) => void said.texts.push(...messages.map(({ message }) => message)),
-      onState: (state) => said.states.push(state),
-    });
-    return said;
-  };
-  try {
-    await run({ clock, tab });
-  } finally {
-    stop.abort();
-    await clock.advance(100);
-    undo();
-  }
-}
-
-/** Until a tab has looked, and is told by the leader or is held itself. */
-async function live({ latest }, clock) {
-  await clock.advance(50);
-  await latest().answer(batch(1));
-  await clock.advance(1000);
-}
-
-at('a tab whose own token has expired does not read on through another one', (later) =>
-  twoTabs(async ({ clock, tab }) => {
-    const leader = tab(of('ann'));
-    await live(leader, clock);
-    const follower = tab(of('ann', 100));
-    await live(follower, clock);
-    assert.equal(follower.asked.length, 1, 'it follows');
-    await leader.latest().answer(batch(2, 'to both'));
-    await later(clock, 50);
-    assert.deepEqual(follower.texts, ['to both']);
-    for (let holds = 0; holds < 5; holds += 1) {
-      await later(clock, 20_000);
-      await leader.latest().answer(batch(2));
-    }
-    assert.equal(follower.asked.length, 1, 'a server gives a minute more');
-    for (let holds = 0; holds < 3; holds += 1) {
-      await later(clock, 20_000);
-      await leader.latest().answer(batch(2));
-    }
-    assert.equal(follower.asked.length, 2);
-    assert.deepEqual(follower.latest().headers, bearer(of('ann', 100)));
-    await follower.latest().answer(refusal, 401);
-    await later(clock, 1000);
-    await follower.latest().answer(refusal, 401);
-    assert.equal(follower.states.at(-1).code, 'unauthorized');
-    await later(clock, 1000);
-    assert.equal(leader.states.at(-1).state, 'live');
-  }),
-);
-
-at('a tab that follows asks its function when its token is due, though nothing comes', (later) =>
-  twoTabs(async ({ clock, tab }) => {
-    const leader = tab(of('ann'));
-    await live(leader, clock);
-    let count = 0;
-    const follower = tab(() => {
-      count += 1;
-      if (count > 1) throw new Error('nobody is logged in');
-      return of('ann', 600);
-    });
-    await live(follower, clock);
-    assert.equal(count, 1);
-    await later(clock, 605_000);
-    await later(clock, 1);
-    assert.ok(count > 1);
-    assert.equal(follower.states.at(-1).state, 'retrying');
-    assert.match(follower.states.at(-1).reason, /nobody is logged in/);
-  }),
-);
-
-at('where tabs share, a function that throws is asked once for each attempt', (later) =>
-  twoTabs(async ({ clock, tab }) => {
-    const times = [];
-    const { states } = tab(() => {
-      times.push(clock.now());
-      throw new Error('nobody is logged in');
-    });
-    await later(clock, 20_000);
-    assert.equal(states.at(-1).state, 'retrying');
-    assert.ok(times.length >= 3);
-    // A pause may be short, but is not nothing.
-    assert.equal(new Set(times).size, times.length, `${times}`);
-  }),
-);
-
-/** What another version of the page, or another page, may say. */
-const strange = [
-  { want: { c: '7-1' } },
-  { want: new Map([['c', 7]]) },
-  { want: 'c', from: 'x' },
-  { answers: 'none' },
-  { answers: [null] },
-  { answers: [{ channel: 'c', after: '7-1', cursor: '7-9' }] },
-  { answers: [{ channel: 'c', after: '7-1', cursor: '7-9', missed: false, messages: [null] }] },
-  { answers: [{ after: '7-1', cursor: '7-9', missed: false, messages: [] }] },
-  { status: 'live' },
-  { status: { state: 'live', idle: false, at: new Map() } },
-  { status: { state: { state: 'live' }, idle: false, at: { c: '7-9' } } },
-  { status: { state: { state: 'live' }, idle: false, at: null } },
-  'words',
-  null,
-];
-
-at('what a tab can’t make out of another one’s words ends nothing', (later) =>
-  twoTabs(async ({ clock, tab }) => {
-    const [first, second] = [tab(undefined), tab(undefined)];
-    await live(first, clock);
-    await live(second, clock);
-    const words = new BroadcastChannel(`linger 2 ${base}/sub`);
-    for (const data of strange) {
-      words.postMessage(data);
-      await later(clock, 50);
-    }
-    words.close();
-    await first.latest().answer(batch(2, 'to both'));
-    await later(clock, 50);
-    for (const { texts, states } of [first, second]) {
-      assert.deepEqual(texts, ['to both']);
-      assert.deepEqual([...new Set(states.map(({ state }) => state))], ['connecting', 'live']);
-    }
-  }),
-);
 
 test('a redirect is not followed with a token, neither from the page’s own origin nor from another one', async () => {
   const reached = [];
