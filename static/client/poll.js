@@ -99,7 +99,8 @@ class Poll {
   /** @param {Subscriber} subscriber */
   add(subscriber) {
     this.subscribers.add(subscriber);
-    this.token.use(1);
+    this.token.users += 1;
+    this.token.forget();
     if (this.subscribers.size === 1) this.run();
     else this.changed(true);
   }
@@ -107,7 +108,7 @@ class Poll {
   /** @param {Subscriber} subscriber */
   remove(subscriber) {
     this.subscribers.delete(subscriber);
-    this.token.use(-1);
+    this.token.users -= 1;
     this.changed(true);
   }
 

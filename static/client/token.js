@@ -73,12 +73,6 @@ export class Token {
     if (typeof given === 'string') this.goodUntil = claims(given).exp * 1000 + LEEWAY_MS || Infinity;
   }
 
-  /** A subscription begins, or has ended. @param {1 | -1} by */
-  use(by) {
-    this.users += by;
-    if (by > 0 || this.users === 0) this.forget();
-  }
-
   /** Somebody else may be logged in by now: the function is asked before anything else is. */
   forget() {
     this.kept = this.asked = undefined;

@@ -13,11 +13,11 @@ async function twoTabs(run) {
   const clock = new Clock();
   const undo = startTabs(clock, () => 1);
   const stop = new AbortController();
-  const tab = (token) => {
+  const tab = (token, channel = 'c') => {
     const { asked, fetch, latest } = server();
     const said = { asked, latest, states: [], texts: [] };
     subscribe({
-      ...{ base, fetch, clock, channel: 'c', token, signal: stop.signal },
+      ...{ base, fetch, clock, channel, token, signal: stop.signal },
       onMessages: (messages) => void said.texts.push(...messages.map(({ message }) => message)),
       onState: (state) => said.states.push(state),
     });
@@ -66,6 +66,23 @@ at('a tab whose own token has expired does not read on through another one', (la
     assert.equal(follower.states.at(-1).code, 'unauthorized');
     await later(clock, 1000);
     assert.equal(leader.states.at(-1).state, 'live');
+  }),
+);
+
+at('a tab that is alone again asks for what it follows itself, and for nothing else', (later) =>
+  twoTabs(async ({ clock, tab }) => {
+    const leader = tab(of('ann', 100));
+    await live(leader, clock);
+    const follower = tab(of('ann'), 'd');
+    await live(follower, clock);
+    assert.equal(leader.latest().query.channels, 'c:7-1,d:7-1');
+    for (let holds = 0; holds < 8; holds += 1) {
+      await later(clock, 20_000);
+      await leader.latest().answer(batch(1));
+    }
+    await later(clock, 1000);
+    assert.equal(leader.latest().query.channels, 'c:7-1');
+    assert.equal(follower.latest().query.channels, 'd:7-1');
   }),
 );
 
