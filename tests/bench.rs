@@ -17,7 +17,7 @@ use pubsub::{
     memory::Memory,
     message::{Draft, Key, Text},
     service::{Place, Refusal, Service, Stats, Wanted},
-    store::{Appended, Look, Reply, Start, Store, StoreError, Tail},
+    store::{Appended, Look, Pending, Start, Store, StoreError, Tail},
 };
 use tokio::{
     task::yield_now,
@@ -41,7 +41,7 @@ pub(crate) struct Counted {
 }
 
 impl Store for Counted {
-    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended> {
+    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Pending<'a, Appended> {
         Box::pin(async move {
             match self.failing.load(Relaxed) {
                 0 => {}
@@ -51,7 +51,7 @@ impl Store for Counted {
             self.memory().append(channel, draft, key).await
         })
     }
-    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Reply<'a, Batch> {
+    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Pending<'a, Batch> {
         self.reads.fetch_add(1, Relaxed);
         if self.failing.load(Relaxed) > 0 || self.unreadable.lock().unwrap().as_ref() == Some(channel) {
             return Box::pin(async { Err(StoreError::NoAnswer) });
@@ -80,7 +80,7 @@ struct CutTail<'a> {
 }
 
 impl Tail for CutTail<'_> {
-    fn next(&mut self) -> Reply<'_, Look> {
+    fn next(&mut self) -> Pending<'_, Look> {
         Box::pin(async {
             while self.store.failing.load(Relaxed) > 0 {
                 sleep(SECOND / 4).await;

@@ -5,7 +5,7 @@ use std::{env, process::Stdio, sync::Arc, time::Duration};
 use http::{HeaderMap, Method};
 use pubsub::clock;
 use serde_json::{Value, json};
-use tests::local::{self, Local};
+use tests::local::{self, DynamoDbLocal};
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
@@ -89,7 +89,7 @@ async fn functions_that_are_there_before_their_table_say_so_and_serve_once_it_is
     assert_eq!(said(functions.publish.invoke(post("message=early")).await).0, 503);
     assert_eq!(said(functions.subscribe.invoke(get("wait=0")).await).0, 503);
 
-    let database = Local::start(Some(&folder), port);
+    let database = DynamoDbLocal::start(Some(&folder), port);
     let sent = async {
         while said(functions.publish.invoke(post("message=late")).await).0 != 200 {
             sleep(Duration::from_millis(100)).await;

@@ -11,7 +11,7 @@ use std::{
 use pubsub::cursor::Cursor;
 use tests::{
     checker::{Begin, Chain, History, Publish, Rules, check},
-    local::Local,
+    local::DynamoDbLocal,
 };
 use tokio::{
     task::JoinSet,
@@ -69,7 +69,7 @@ pub(crate) async fn publish_through_outages(
 async fn an_outage_loses_nothing_that_was_acknowledged() {
     let folder = std::env::temp_dir().join(format!("linger-outage-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let database = Local::start(Some(&folder), 0);
+    let database = DynamoDbLocal::start(Some(&folder), 0);
     let endpoint = database.endpoint.clone();
     let port = endpoint.rsplit(':').next().unwrap().parse().unwrap();
     // Holds run out while the table is away.
@@ -81,7 +81,7 @@ async fn an_outage_loses_nothing_that_was_acknowledged() {
         publishers.spawn(publish_through_outages(client.clone(), number, Arc::clone(&answered), Arc::clone(&done)));
     }
     let reader = tokio::spawn(read_through_outages(client.clone()));
-    let signal = |database: &Local, name: &str| {
+    let signal = |database: &DynamoDbLocal, name: &str| {
         let sent = std::process::Command::new("kill").args([&format!("-{name}"), &database.pid().to_string()]).status();
         assert!(sent.unwrap().success());
     };
@@ -96,7 +96,7 @@ async fn an_outage_loses_nothing_that_was_acknowledged() {
     more(&answered.acknowledged, 50).await;
     drop(database);
     more(&answered.refused, 50).await;
-    let database = Local::start(Some(&folder), port);
+    let database = DynamoDbLocal::start(Some(&folder), port);
     more(&answered.acknowledged, 50).await;
 
     done.store(true, Relaxed);

@@ -42,7 +42,7 @@ const REFUSAL_MAX: Duration = Duration::from_secs(5);
 
 /// After its last answer a connection is read on for so long, and what comes is thrown away: the answer may be lost when
 /// a connection is closed with something unread.
-const LINGER_MAX: Duration = Duration::from_secs(1);
+const UNREAD_MAX: Duration = Duration::from_secs(1);
 
 /// When for so long after the signal to stop no connection has ended, those that are left are cut off.
 const STOP_STALL_MAX: Duration = Duration::from_secs(1);
@@ -217,7 +217,7 @@ async fn answer(connection: Arc<Connection>, request: Box<Request<Body>>) -> io:
         if !poll {
             std::future::pending::<()>().await;
         }
-        stream::left(&connection.socket).await;
+        stream::client_left(&connection.socket).await;
     };
     tokio::select! {
         biased;
@@ -259,12 +259,12 @@ where
     };
     let _ = stream::shut_down(&socket);
     if !stopped && !late {
-        let _ = timeout(LINGER_MAX, linger(&socket)).await;
+        let _ = timeout(UNREAD_MAX, read_away(&socket)).await;
     }
 }
 
 /// Reads until the client closes the connection too.
-async fn linger(socket: &TcpStream) {
+async fn read_away(socket: &TcpStream) {
     // Not part of the future, which each connection has in memory from its beginning.
     let read = || match socket.try_read(&mut [0; 1024]) {
         Ok(len) => len > 0,

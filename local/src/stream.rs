@@ -127,7 +127,7 @@ pub(crate) fn shut_down(socket: &TcpStream) -> io::Result<()> {
 
 /// Returns when the client has left: has closed the connection, or said that it sends no more, and had a moment to get
 /// what is answered at once.
-pub(crate) async fn left(socket: &TcpStream) {
+pub(crate) async fn client_left(socket: &TcpStream) {
     while let Ok(ready) = socket.ready(Interest::READABLE).await {
         if ready.is_read_closed() {
             break;
@@ -160,7 +160,7 @@ mod tests {
         let mut bytes = [0; 64];
         client.write_all(b"a request").await.unwrap();
         assert_eq!(stream.read(&mut bytes).await.unwrap(), 9);
-        let (mut left, mut polled) = (pin!(left(&socket)), 0);
+        let (mut left, mut polled) = (pin!(client_left(&socket)), 0);
         let mut left = pin!(poll_fn(|context| {
             polled += 1;
             left.as_mut().poll(context)

@@ -13,12 +13,12 @@ use std::{
 /// # Panics
 /// When there is neither, saying how to get it.
 pub static ENDPOINT: LazyLock<String> = LazyLock::new(|| {
-    static SHARED: LazyLock<Local> = LazyLock::new(|| Local::start(None, 0));
+    static SHARED: LazyLock<DynamoDbLocal> = LazyLock::new(|| DynamoDbLocal::start(None, 0));
     env::var("DYNAMODB_ENDPOINT").unwrap_or_else(|_| SHARED.endpoint.clone())
 });
 
 /// One that runs. It ends with the process that started it, or when this is dropped.
-pub struct Local {
+pub struct DynamoDbLocal {
     /// Its address.
     pub endpoint: String,
     process: Child,
@@ -26,7 +26,7 @@ pub struct Local {
     _stdin: ChildStdin,
 }
 
-impl Local {
+impl DynamoDbLocal {
     /// Starts one: in memory, or on disk in a folder; on a port, or on a free one.
     ///
     /// # Panics
@@ -61,7 +61,7 @@ impl Local {
     }
 }
 
-impl Drop for Local {
+impl Drop for DynamoDbLocal {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();

@@ -39,7 +39,7 @@ use pubsub::{
     clock::{Clock, millis},
     cursor::Cursor,
     message::{Draft, Key},
-    store::{Appended, Reply, Start, Store, StoreError, Tail},
+    store::{Appended, Pending, Start, Store, StoreError, Tail},
 };
 use tokio::time::timeout;
 
@@ -102,11 +102,11 @@ impl<T> DynamoDb<T> {
 }
 
 impl<T: Table> Store for DynamoDb<T> {
-    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended> {
+    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Pending<'a, Appended> {
         Box::pin(async move { self.in_time(self.append(channel, &draft, key.as_ref())).await })
     }
 
-    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Reply<'a, Batch> {
+    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Pending<'a, Batch> {
         Box::pin(self.in_time(self.read(channel, start, limit)))
     }
 

@@ -10,30 +10,37 @@ use crate::{
 /// One table. Every operation is one request and is atomic. An error may mean that it landed, or lands later.
 pub(crate) trait Table: Send + Sync + 'static {
     /// Counts up the head of a channel and sets its time, if the terms allow that; else says which head there is.
-    fn count_up(&self, channel: &Channel, terms: Terms) -> impl Reply<Counted>;
+    fn count_up(&self, channel: &Channel, terms: Terms) -> impl Requested<Counted>;
 
     /// Puts a head in the place of `old`, which is known by its epoch and `last`; says whether it did.
-    fn put_head(&self, channel: &Channel, old: Option<Head>, new: Head) -> impl Reply<bool>;
+    fn put_head(&self, channel: &Channel, old: Option<Head>, new: Head) -> impl Requested<bool>;
 
     /// Writes a slot that is empty; else says what stands there.
-    fn put_slot(&self, log: &LogName, offset: u64, slot: &Slot, expires: u64) -> impl Reply<Option<Slot>>;
+    fn put_slot(&self, log: &LogName, offset: u64, slot: &Slot, expires: u64) -> impl Requested<Option<Slot>>;
 
     /// Points a key that is new, or older than `quiet`; else says where it points.
-    fn put_key(&self, log: &LogName, key: &Key, to: Pointer, quiet: u64, expires: u64) -> impl Reply<Option<Pointer>>;
+    fn put_key(
+        &self,
+        log: &LogName,
+        key: &Key,
+        to: Pointer,
+        quiet: u64,
+        expires: u64,
+    ) -> impl Requested<Option<Pointer>>;
 
     /// Points a key elsewhere, if it points at slot `from`.
-    fn move_key(&self, log: &LogName, key: &Key, from: u64, to: Pointer, expires: u64) -> impl Reply<Moved>;
+    fn move_key(&self, log: &LogName, key: &Key, from: u64, to: Pointer, expires: u64) -> impl Requested<Moved>;
 
     /// Slots of a log, within what one request may bring.
-    fn query(&self, log: &LogName, range: Range, consistency: Consistency, limit: usize) -> impl Reply<Page>;
+    fn query(&self, log: &LogName, range: Range, consistency: Consistency, limit: usize) -> impl Requested<Page>;
 
     /// The head of a channel, as it is now.
-    fn head(&self, channel: &Channel) -> impl Reply<Option<Head>>;
+    fn head(&self, channel: &Channel) -> impl Requested<Option<Head>>;
 }
 
 /// A request under way.
-pub(crate) trait Reply<T>: Future<Output = Result<T, TableError>> + Send {}
-impl<T, F: Future<Output = Result<T, TableError>> + Send> Reply<T> for F {}
+pub(crate) trait Requested<T>: Future<Output = Result<T, TableError>> + Send {}
+impl<T, F: Future<Output = Result<T, TableError>> + Send> Requested<T> for F {}
 
 /// What became of counting up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use pubsub::{
     channel::Channel,
     clock,
     cursor::Cursor,
-    store::{Look, Reply, StoreError, Tail},
+    store::{Look, Pending, StoreError, Tail},
 };
 use tokio::time::{Instant, sleep};
 
@@ -78,7 +78,7 @@ pub(crate) struct LogTail<'a, T> {
 }
 
 impl<T: Table> Tail for LogTail<'_, T> {
-    fn next(&mut self) -> Reply<'_, Look> {
+    fn next(&mut self) -> Pending<'_, Look> {
         Box::pin(async {
             loop {
                 let longest = if self.failing { PAUSE_FAILING } else { self.pauses().1 };

@@ -19,7 +19,7 @@ use crate::{
     channel::Channel,
     cursor::Cursor,
     follow::{Followers, Seat},
-    limits::PAUSE_MAX,
+    limits::READ_PAUSE_MAX,
     store::{Start, Store, StoreError},
 };
 
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
             }
             // The follower is gone, or has passed this hold. Pauses grow, so that no fault makes this loop spin.
             sleep(pause).await;
-            pause = (pause * 2).clamp(Duration::from_millis(50), PAUSE_MAX);
+            pause = (pause * 2).clamp(Duration::from_millis(50), READ_PAUSE_MAX);
             let batch = match self.read(wait.channel, Start::After(wait.at)).await {
                 Ok(batch) => batch,
                 Err(StoreError::Busy | StoreError::NoAnswer) => continue,

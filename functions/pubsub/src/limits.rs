@@ -86,7 +86,7 @@ pub const FOLLOWER_IDLE: Duration = Duration::from_secs(1);
 pub const FOLLOWER_BATCHES: usize = 8;
 
 /// The longest of the growing pauses between two looks of one hold at a store that fails.
-pub const PAUSE_MAX: Duration = Duration::from_secs(1);
+pub const READ_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The maxima of one process. Each is set by `LINGER_` and its name in capitals.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,15 +22,15 @@ use crate::{
 };
 
 /// A store's answer to come. Boxed, so that whoever uses a store is a plain type and can't name it.
-pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// The logs of all channels.
 pub trait Store: Send + Sync + 'static {
     /// Appends, and says where once it is durable. Dropped midway, the message may or may not be in the log.
-    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended>;
+    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Pending<'a, Appended>;
 
     /// What is there now, possibly nothing; always carries a cursor; never waits for news.
-    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Reply<'a, Batch>;
+    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Pending<'a, Batch>;
 
     /// Goes along a log from a cursor on. How it hears of news is the store's own affair: memory is told, DynamoDB is
     /// asked.
@@ -44,7 +44,7 @@ pub trait Tail: Send {
     /// is silent for longer is cut off from its log. It fails only with [`StoreError::Corrupt`].
     ///
     /// May be dropped at any await and asked again.
-    fn next(&mut self) -> Reply<'_, Look>;
+    fn next(&mut self) -> Pending<'_, Look>;
 
     /// Everybody who waits here waits on so many channels at least. A store that has to ask may ask each of many less
     /// often, so that a poll of twenty channels does not cost as much as twenty polls.

@@ -29,7 +29,7 @@ use crate::{
     cursor::Cursor,
     limits::{CHANNEL_QUIET, Limits, SILENCE_MARGIN},
     message::{Draft, Key, Message},
-    store::{Appended, Look, Reply, Start, Store, StoreError, Tail},
+    store::{Appended, Look, Pending, Start, Store, StoreError, Tail},
 };
 use log::{Entry, Load, Log, read_nothing};
 
@@ -118,11 +118,11 @@ impl Memory {
 }
 
 impl Store for Memory {
-    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Reply<'a, Appended> {
+    fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Pending<'a, Appended> {
         Box::pin(async move { self.append_now(channel, draft, key) })
     }
 
-    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Reply<'a, Batch> {
+    fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Pending<'a, Batch> {
         Box::pin(async move { Ok(self.read_now(&mut self.state(), channel, start, limit)) })
     }
 
@@ -149,7 +149,7 @@ impl Waiter<'_> {
 }
 
 impl Tail for Waiter<'_> {
-    fn next(&mut self) -> Reply<'_, Look> {
+    fn next(&mut self) -> Pending<'_, Look> {
         Box::pin(async {
             let look = self.look();
             if !look.batch.is_empty() {
