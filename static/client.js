@@ -3,8 +3,9 @@
 
 /** @import { Batch, Draft, Follow, Handler, Message, Retriable, Subscription, Where } from './client/types.js' */
 
+import { LingerError, uncaught } from './client/error.js';
 import { check, server } from './client/options.js';
-import { LingerError, isHistory, request, uncaught } from './client/request.js';
+import { isHistory, request } from './client/request.js';
 import { follow } from './client/subscriber.js';
 import { backOff, means, pause } from './client/wait.js';
 
@@ -37,7 +38,7 @@ export async function publish(draft) {
   const base = server(draft.base);
   const fields = `${new URLSearchParams({ channel, nick: nick ?? '', message, key })}`;
   const is = (/** @type {any} */ sent) => typeof sent.id === 'string' && sent.channel === channel;
-  const question = { base, path: '/pub', fields, posts: true, asked: `key=${key}`, is };
+  const question = { base, path: '/pub', fields, posts: true, asked: `key=${key}`, is, by: {} };
   const deadline = clock.now() + timeout;
   for (let failures = 0; ; failures += 1) {
     const limitMs = Math.max(1, Math.min(ATTEMPT_MAX_MS, deadline - clock.now()));
@@ -79,7 +80,7 @@ export function subscribe(options = {}) {
   return Object.assign(deliver(batches, onMessages), { retry: () => batches.retry() });
 }
 
-/** @param {AsyncIterable<Batch>} batches @param {Handler['onMessages']} onMessages */
+/** @param {Subscription} batches @param {Handler['onMessages']} onMessages */
 async function deliver(batches, onMessages) {
   try {
     for await (const batch of batches) {
@@ -90,8 +91,9 @@ async function deliver(batches, onMessages) {
       }
     }
   } catch (error) {
-    // The state has said so.
     if (!(error instanceof LingerError)) throw error;
+    // Else the state has said so.
+    if (!batches.onState) console.warn(`linger: the subscription has ended: ${error.message} (${error.code})`);
   }
 }
 

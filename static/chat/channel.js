@@ -3,7 +3,7 @@
 /** @import { Batch, Message, State } from '../client/types.js' */
 
 import { subscribe } from '../client.js';
-import { where } from './access.js';
+import { refused, where } from './access.js';
 import { Outbox } from './outbox.js';
 import { Own } from './own.js';
 import { mentions } from './words.js';
@@ -86,6 +86,7 @@ export class Channel {
   told(state) {
     this.state = state;
     if (state.state === 'live') this.outbox.retry('unsure');
+    if (state.state === 'stopped' && state.code === 'unauthorized') refused();
     this.world.told(this);
   }
 

@@ -2,11 +2,12 @@
 
 /** @import { World } from './channel.js' */
 
+import { mine } from './access.js';
 import { Channel } from './channel.js';
 import { read, write } from './memory.js';
 import { isChannelName } from './words.js';
 
-const KEPT = 'linger channels';
+const KEPT = mine('linger channels');
 
 /** @typedef {Record<string, {read?: string, at: number}>} Kept by name: what was read, and when something was said last */
 

@@ -2,7 +2,7 @@
 
 /** @import { Channel } from './channel.js' */
 
-import { givenName, may } from './access.js';
+import { givenName, may, mine } from './access.js';
 import { element, made } from './dom.js';
 import { readText, write } from './memory.js';
 import { face } from './message.js';
@@ -11,7 +11,10 @@ import { checkNick, checkText } from './words.js';
 /** Safari fires the Enter that ended a composition just after the composition. */
 const COMPOSED_MS = 50;
 
-const NAME = 'linger nick';
+const NAME = mine('linger nick');
+
+/** Where it is kept what was written for a channel. @param {Channel} channel */
+const draft = ({ name }) => mine(`linger draft ${name}`);
 
 export class Composer {
   /** @type {Channel | undefined} */
@@ -118,7 +121,7 @@ export class Composer {
   }
 
   keep() {
-    if (this.channel) write('sessionStorage', `linger draft ${this.channel.name}`, this.message.value);
+    if (this.channel) write('sessionStorage', draft(this.channel), this.message.value);
   }
 
   say() {
@@ -147,7 +150,7 @@ export class Composer {
   open(channel) {
     this.keep();
     this.channel = channel;
-    this.message.value = (channel && readText('sessionStorage', `linger draft ${channel.name}`)) ?? '';
+    this.message.value = (channel && readText('sessionStorage', draft(channel))) ?? '';
     this.known();
     if (!channel) return;
     this.message.placeholder = `Message #${channel.name}`;

@@ -5,7 +5,7 @@
 /** @import { Channel } from './channel.js' */
 
 import { newKey, publish } from '../client.js';
-import { where } from './access.js';
+import { mine, where } from './access.js';
 import { button, made } from './dom.js';
 import { read, write } from './memory.js';
 import { bubble } from './message.js';
@@ -49,7 +49,7 @@ export class Outbox {
   /** @param {Channel} channel */
   constructor(channel) {
     this.channel = channel;
-    this.name = `linger unsent ${channel.name}`;
+    this.name = mine(`linger unsent ${channel.name}`);
     this.list = made('ol', '');
     this.list.id = 'outbox';
     this.list.setAttribute('aria-label', 'Not sent yet');

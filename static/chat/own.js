@@ -3,6 +3,7 @@
 
 /** @import { Message } from '../client/types.js' */
 
+import { mine } from './access.js';
 import { read, write } from './memory.js';
 
 /** So many are remembered of a channel. */
@@ -11,7 +12,7 @@ const OWN_MAX = 500;
 export class Own {
   /** @param {string} channel @param {() => string} nick the name in this window */
   constructor(channel, nick) {
-    this.name = `linger own ${channel}`;
+    this.name = mine(`linger own ${channel}`);
     this.nick = nick;
     this.window = this.ids('sessionStorage');
     this.browser = this.ids('localStorage');

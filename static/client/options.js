@@ -14,6 +14,8 @@ const TEXT_OR_NULL = [`${TEXT[0]}, or null`, (value) => value === null || isText
 /** @type {Rule} */
 const COUNT = ['a whole number', (value) => Number.isInteger(value) && value >= 0];
 /** @type {Rule} */
+const SOME = ['a whole number, 1 or more', (value) => COUNT[1](value) && value > 0];
+/** @type {Rule} */
 const FUNCTION = ['a function', (value) => typeof value === 'function'];
 /** @type {Rule} */
 const FLAG = ['true or false', (value) => typeof value === 'boolean'];
@@ -47,7 +49,7 @@ const RULES = {
   cursor: TEXT_OR_NULL,
   last: COUNT,
   before: TEXT,
-  limit: COUNT,
+  limit: SOME,
   onMessages: FUNCTION,
   onState: FUNCTION,
   share: FLAG,

@@ -6,10 +6,10 @@
 /** @import { Subscriber } from './subscriber.js' */
 /** @import { Words } from './tabs.js' */
 
+import { LingerError, notLinger } from './error.js';
 import { watchPage } from './page.js';
 import { positions } from './place.js';
 import { ask } from './question.js';
-import { LingerError, notLinger, noToken } from './request.js';
 import { Tabs } from './tabs.js';
 import { answered, backOff, onAnswer, pause } from './wait.js';
 import { CHANNELS_MAX, Wanted } from './wanted.js';
@@ -26,6 +26,9 @@ const QUICK_MS = 100;
 
 /** After how long a page that rests looks: the first time, the second, and then each time. */
 const LOOK_AGAIN_MS = [15_000, 30_000, 60_000];
+
+/** The longest that a timer can be set to. */
+const WAIT_MAX_MS = 2 ** 31 - 1;
 
 /** @type {Poll[]} */
 const polls = [];
@@ -71,25 +74,33 @@ class Poll {
     return new Tabs(who !== undefined && `${this.base}/sub ${who}`.trim(), this);
   }
 
-  /** Joins those who may do the same, by the token of now. Without one it leaves: it could neither lead nor be told. */
-  async meet() {
-    try {
-      const tabs = this.tabsOf(await this.token.who());
-      if (tabs.name !== this.tabs.name) {
-        this.tabs.leave();
-        this.tabs = tabs;
-      }
-    } catch (cause) {
+  /** Is with those tabs, while somebody waits here and the page is there. @param {Tabs} [tabs] others than before */
+  regroup(tabs = this.tabs) {
+    if (tabs.name !== this.tabs.name) {
       this.tabs.leave();
-      throw noToken(cause);
+      this.tabs = tabs;
+      this.wanted = new Wanted();
     }
-    // All may have left meanwhile, or the page may have gone.
     if (this.active.length > 0 && !this.page?.gone) this.tabs.join();
+    else this.tabs.leave();
+  }
+
+  /** Finds those who may do the same, by the token of now. Without one it is alone: it could neither lead nor be told. */
+  async meet() {
+    /** @type {string | undefined} */
+    let who;
+    try {
+      who = await this.token.who();
+    } finally {
+      this.regroup(this.tabsOf(who));
+    }
   }
 
   /** @param {Subscriber} subscriber */
   add(subscriber) {
     this.subscribers.add(subscriber);
+    this.token.users += 1;
+    this.token.forget();
     if (this.subscribers.size === 1) this.run();
     else this.changed(true);
   }
@@ -97,6 +108,7 @@ class Poll {
   /** @param {Subscriber} subscriber */
   remove(subscriber) {
     this.subscribers.delete(subscriber);
+    this.token.users -= 1;
     this.changed(true);
   }
 
@@ -104,7 +116,7 @@ class Poll {
     polls.push(this);
     const deaf = onAnswer((by, fromOtherTab) => by === this.base && !fromOtherTab && this.answered());
     this.page = watchPage(this.clock, (change) => this.pageChanged(change));
-    this.tabs.join();
+    this.regroup();
     // Who subscribes to twenty channels, one after the other, is asked for once.
     await undefined;
     while (this.subscribers.size > 0) await this.step();
@@ -138,8 +150,7 @@ class Poll {
       if (polls.includes(this)) polls.splice(polls.indexOf(this), 1);
       this.page?.dismiss();
     }
-    if (this.active.length === 0) this.tabs.leave();
-    else if (set && !this.page?.gone) this.tabs.join();
+    this.regroup();
     if (set) this.tabs.say({ want: this.want });
     if (set || !this.asking) this.stop.abort();
   }
@@ -168,10 +179,10 @@ class Poll {
       // Whoever comes to look does not want to wait.
       return answered(this.base, true);
     }
-    if (change === 'resting') this.tabs.announce();
-    if (change === 'gone') this.tabs.leave();
-    if (change === 'back' && this.active.length > 0) this.tabs.join();
+    if (change === 'back') this.token.forget();
+    this.regroup();
     if (change !== 'resting') return this.lookAgain();
+    this.tabs.announce();
     this.stop.abort();
   }
 
@@ -210,30 +221,30 @@ class Poll {
   async step() {
     this.stop = new AbortController();
     const { signal } = this.stop;
+    let looking = this.places;
     try {
       if (this.share && this.token.given) await this.meet();
-    } catch (error) {
-      if (!signal.aborted) await this.failed(error, []);
-      return;
-    }
-    const { active } = this;
-    const { leading } = this.tabs;
-    for (const subscriber of active) subscriber.receive();
-    if (this.page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return this.wait();
-    const looking = this.places.filter((place) => place.looking);
-    if (looking.length === 0) this.apart = false;
-    if (looking.length === 0 && !leading) return this.wait();
-    try {
-      if (looking.length > 0) await this.ask(this.together(looking), 0, signal);
-      else await this.hold(signal);
+      for (const subscriber of this.active) subscriber.receive();
+      looking = this.places.filter((place) => place.looking);
+      if (looking.length === 0) this.apart = false;
+      await this.turn(looking, signal);
     } catch (error) {
       if (!signal.aborted) await this.failed(error, looking);
     }
   }
 
+  /** What comes next, as things stand. @param {Place[]} looking @param {AbortSignal} signal */
+  turn(looking, signal) {
+    const { active, page, tabs } = this;
+    if (page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return this.wait();
+    if (looking.length > 0) return this.ask(this.together(looking), 0, signal);
+    // Who is told by the leader looks after its own token when that is due.
+    return tabs.leading ? this.hold(signal) : this.wait(this.token.left);
+  }
+
   /** Until it is interrupted, or so long. */
-  wait(ms = 2 ** 31 - 1) {
-    return pause(ms, { clock: this.clock, signal: this.stop.signal });
+  wait(ms = WAIT_MAX_MS) {
+    return pause(Math.min(ms, WAIT_MAX_MS), { clock: this.clock, signal: this.stop.signal });
   }
 
   /** Whoever stands elsewhere than the leader looks, once, whether something is there. @param {Positions} at */

@@ -2,6 +2,8 @@
 
 /** @import { Means } from './types.js' */
 
+import { LingerError, notLinger } from './error.js';
+import { owner } from './token.js';
 import { answered } from './wait.js';
 
 /** A server that asks for a longer pause than this is mistaken. */
@@ -9,44 +11,6 @@ const RETRY_AFTER_MAX_S = 3600;
 
 /** Proxies take lines of about 2,000 characters; longer questions are posted. */
 const LINE_MAX = 1500;
-
-/** Statuses below 500 that the same request may not have the next time. */
-const PASSING = [0, 408, 425, 429];
-
-/** Why a request failed. */
-export class LingerError extends Error {
-  name = 'LingerError';
-
-  /**
-   * @param {string} message
-   * @param {{status?: number, code?: string, type?: string, retryAfter?: number, cause?: unknown}} [problem]
-   */
-  constructor(message, { status = 0, code = 'no_answer', type, retryAfter, cause } = {}) {
-    super(message);
-    /** The HTTP status; 0 when there was no answer. */
-    this.status = status;
-    /** The problem's code, to act on. `not_linger`: somebody else answered. */
-    this.code = code;
-    /** The media type of the answer, when somebody else answered. */
-    this.type = type;
-    /** Seconds after which to try again, if the server said so. */
-    this.retryAfter = retryAfter;
-    /** What `fetch` threw. */
-    this.cause = cause;
-  }
-
-  /** Whether the same request may succeed later. What the client did wrong stays wrong. */
-  get mayPass() {
-    return this.code === 'not_linger' || this.status >= 500 || PASSING.includes(this.status);
-  }
-}
-
-/** What a page's own handler throws is nothing to die of, but for whoever looks after errors. @param {unknown} error */
-export function uncaught(error) {
-  queueMicrotask(() => {
-    throw error;
-  });
-}
 
 /** Whether this is messages. @param {any} body */
 export function isHistory({ messages, missed }) {
@@ -75,6 +39,7 @@ function isMessage(message) {
  * @property {number} limitMs when to give it up
  * @property {boolean} [posts] whether they are posted wherever the server is
  * @property {boolean} [again] whether a poll was made before, and got no answer of linger
+ * @property {{owner?: string}} [by] whose token it was sent with first: nobody else sends it again
  */
 
 /**
@@ -103,11 +68,6 @@ export async function request(question, { fetch, clock, signal, token }) {
   }
 }
 
-/** The caller's function gives no token. @param {unknown} cause */
-export function noToken(cause) {
-  return new LingerError('no token can be had', { code: 'no_token', cause });
-}
-
 /**
  * The answer to whoever has the token; with another one, if the first is refused.
  *
@@ -117,16 +77,21 @@ export function noToken(cause) {
  * @param {import('./token.js').Token} token
  */
 async function allowed(question, fetch, signal, token) {
-  /** @param {Promise<string | undefined>} promised */
-  const had = (promised) => promised.catch((cause) => Promise.reject(noToken(cause)));
-  const bearer = await had(token.get());
+  const ask = (/** @type {string | undefined} */ bearer) => {
+    const { by } = question;
+    if (by && (by.owner ??= owner(bearer)) !== owner(bearer)) {
+      throw new LingerError('somebody else is logged in now', { status: 403, code: 'forbidden' });
+    }
+    return answer(question, fetch, signal, bearer);
+  };
+  const bearer = await token.get();
   try {
-    return await answer(question, fetch, signal, bearer);
+    return await ask(bearer);
   } catch (error) {
     const refused = /** @type {LingerError} */ (error).code === 'unauthorized' && bearer;
-    const other = refused && (await had(token.renew(refused)));
+    const other = refused && (await token.renew(refused));
     if (!other) throw error;
-    return answer(question, fetch, signal, other);
+    return ask(other);
   }
 }
 
@@ -142,7 +107,9 @@ async function answer(question, fetch, signal, bearer) {
   const own = again ? `&_=${Math.random().toString(36).slice(2)}` : '';
   const [method, address] = body ? ['POST', path] : ['GET', `${path}?${fields}${own}`];
   try {
-    const response = await fetch(base + address, { method, body, headers, signal, cache: 'no-store' });
+    // Whoever redirects would have it sent on to any host, with the token in it.
+    const redirect = bearer ? 'manual' : 'follow';
+    const response = await fetch(base + address, { method, body, headers, signal, redirect, cache: 'no-store' });
     return read(question, response, await response.text());
   } catch (cause) {
     if (cause instanceof LingerError) throw cause;
@@ -175,12 +142,8 @@ function read({ asked, is }, { ok, status, headers }, text) {
   const linger = type === 'application/problem+json' && body.status === status && typeof code === 'string';
   const retryAfter = seconds(linger ? wanted : undefined, headers);
   if (!ok && meant && linger) throw new LingerError(`${detail}`, { status, code, retryAfter });
-  throw notLinger(`${status} ${type}${meant ? '' : ', to another request'}`, { status, type, retryAfter });
-}
-
-/** @param {string} words @param {{status: number, type?: string, retryAfter?: number}} answer */
-export function notLinger(words, answer) {
-  return new LingerError(`somebody else answered: ${words}`, { code: 'not_linger', ...answer });
+  const words = status === 0 ? 'a redirect' : `${status} ${type}`;
+  throw notLinger(`${words}${meant ? '' : ', to another request'}`, { status, type, retryAfter });
 }
 
 /** @param {string} text */

@@ -2,10 +2,10 @@
 
 /** @import { Answer, Batch, Follow, Means, State, Subscription, Where } from './types.js' */
 
+import { uncaught } from './error.js';
 import { server } from './options.js';
 import { Place } from './place.js';
 import { pollFor } from './poll.js';
-import { uncaught } from './request.js';
 import { means } from './wait.js';
 
 /** A caller that takes longer over a batch, maybe for ever, is not waited for: others want theirs. */

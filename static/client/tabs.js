@@ -5,6 +5,8 @@
 
 /** @import { Answer, Positions, State } from './types.js' */
 
+import { isBatch } from './request.js';
+
 /** A tab that does not rest asks after the leader each so often. */
 const CHECK_MS = 800;
 
@@ -33,6 +35,17 @@ const STOLEN_MAX = 3;
  * @property {(leading: boolean) => void} leads
  * @property {(words: Words) => void} hear all but what is the tabs' own affair
  */
+
+/** @param {any} map */
+const arePositions = (map) => map instanceof Map && [...map].flat().every((text) => typeof text === 'string');
+
+/** Whether this is words of a tab like this one. Another version of the page may say anything. @param {any} words */
+function areWords({ want, status, answers }) {
+  const isAnswer = (/** @type {any} */ answer) => isBatch(answer) && typeof answer.channel === 'string';
+  if (want && !arePositions(want)) return false;
+  if (status && !(typeof status.state?.state === 'string' && arePositions(status.at))) return false;
+  return !answers || (Array.isArray(answers) && answers.every(isAnswer));
+}
 
 export class Tabs {
   /** Whether this tab polls. */
@@ -69,7 +82,7 @@ export class Tabs {
       if (this.leading || !navigator.locks) throw new Error('alone');
       // Without cookies Firefox has the class, and no instance of it.
       this.broadcast = new BroadcastChannel(this.name || '');
-      this.broadcast.onmessage = ({ data }) => this.hear(Object(data));
+      this.broadcast.onmessage = ({ data }) => areWords(Object(data)) && this.hear(Object(data));
     } catch {
       this.leading = true;
       return;

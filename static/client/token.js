@@ -1,19 +1,26 @@
-// The token that a caller may do things with. A function is asked for one when it is needed, and not again until that is
-// about to expire, or is refused.
+// The token that a caller may do things with. A function is asked for one when a subscription begins, and not again until
+// that is about to expire, or is refused. Without a subscription nothing is kept: by the next message somebody else may be
+// logged in.
+
+import { LingerError } from './error.js';
 
 /** Three parts with dots between. What a page of a server says instead, such as one to log in at, is none. */
 const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
-/** A token is renewed so long before it expires. */
+/** A token is renewed so long before it expires, and again so long after that has failed. */
 const RENEW_MS = 30_000;
+const AGAIN_MS = 5_000;
 
 /** A function that takes longer has failed: what it waits for may never be settled, after a page was frozen. */
 const ASK_MAX_MS = 10_000;
 
+/** So long after it has expired, a server still takes a token, since clocks differ. */
+const LEEWAY_MS = 60_000;
+
 /** @typedef {string | (() => string | Promise<string>)} Given what callers hand in */
 
-/** What a token says. Whether that is true is for the server to find out. @param {string} token @returns {any} */
-export function claims(token) {
+/** What a token says. Whether that is true is for the server to find out. @param {string} [token] @returns {any} */
+export function claims(token = '') {
   try {
     const text = atob(token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'));
     return Object(JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (letter) => letter.charCodeAt(0)))));
@@ -22,60 +29,112 @@ export function claims(token) {
   }
 }
 
+/** Whose token it says it is; nobody's, if it does not. @param {string} [token] */
+export function owner(token) {
+  const { sub, nickname } = claims(token);
+  return `${sub ?? nickname ?? ''}`;
+}
+
+/** What the function gives, if that may be a token. @param {() => string | Promise<string>} given */
+async function ask(given) {
+  /** @type {any} */
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(reject, ASK_MAX_MS, new Error('token() was not settled in time'));
+  });
+  try {
+    const token = `${await Promise.race([given(), late])}`.trim();
+    if (!JWT.test(token)) throw new TypeError('token() gave no token');
+    return token;
+  } catch (cause) {
+    // What a parser complains of may be the token.
+    const why = `${Object(cause).message ?? cause}`.replace(/eyJ[\w.-]*/g, '…');
+    throw new LingerError(`no token can be had: ${why}`, { code: 'no_token', cause });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 export class Token {
-  /** @type {Promise<string | undefined> | undefined} */
-  present;
-  /** When it is about to expire. */
-  renewAt = Infinity;
+  /** How many subscriptions have it. */
+  users = 0;
+  /** What a function gave. @type {string | undefined} */
+  kept;
+  /** What it is being asked for. @type {Promise<string> | undefined} */
+  asked;
+  /** When to ask it again. */
+  renewAt = 0;
+  /** Until when the token is good. */
+  goodUntil = Infinity;
 
   /** @param {Given} [given] */
   constructor(given) {
-    this.given = given;
+    this.given = typeof given === 'string' ? given.trim() : given;
+    if (typeof given === 'string') this.goodUntil = claims(given).exp * 1000 + LEEWAY_MS || Infinity;
   }
 
-  /** The token, if there is one. Who asks while it is being asked for gets the same. */
+  /** Somebody else may be logged in by now: the function is asked before anything else is. */
+  forget() {
+    this.kept = this.asked = undefined;
+  }
+
+  /** The token, if there is one. */
   async get() {
-    if (Date.now() >= this.renewAt) this.present = undefined;
-    this.present ??= this.ask();
-    return this.present;
+    const { given } = this;
+    if (typeof given === 'string' && !JWT.test(given)) {
+      throw new LingerError('the token is malformed', { status: 401, code: 'unauthorized' });
+    }
+    if (typeof given !== 'function') return given;
+    if (this.users === 0) return ask(given);
+    const now = Date.now();
+    if (now >= this.goodUntil) this.kept = undefined;
+    if (!this.kept || now >= this.renewAt) this.asked ??= this.another(given);
+    return this.kept ?? this.asked;
   }
 
-  async ask() {
-    const { given } = this;
-    if (typeof given !== 'function') return given;
-    this.renewAt = Infinity;
-    /** @type {any} */
-    let timer;
-    const late = new Promise((_, reject) => {
-      timer = setTimeout(reject, ASK_MAX_MS, new Error('token() was not settled in time'));
-    });
-    try {
-      // Not at once: if it throws, `present` is not set yet.
-      const token = `${await Promise.race([Promise.resolve().then(given), late])}`.trim();
-      if (!JWT.test(token)) throw new TypeError('token() gave no token');
-      this.renewAt = claims(token).exp * 1000 - RENEW_MS || Infinity;
-      return token;
-    } catch (error) {
-      this.present = undefined;
-      throw error;
-    } finally {
-      clearTimeout(timer);
-    }
+  /** Asks for another token, which is kept unless it is nobody's any more. @param {() => string | Promise<string>} given */
+  another(given) {
+    this.renewAt = Date.now() + AGAIN_MS;
+    const asked = ask(given);
+    const over = (/** @type {unknown} */ token) => {
+      if (this.asked !== asked) return;
+      this.asked = undefined;
+      if (typeof token === 'string') this.keep(token);
+    };
+    asked.then(over, over);
+    return asked;
+  }
+
+  /** @param {string} token */
+  keep(token) {
+    this.kept = token;
+    const end = claims(token).exp * 1000;
+    // If it has expired already, or does not say, it's for the server to refuse it: this clock may be far ahead.
+    this.goodUntil = end > Date.now() ? end : Infinity;
+    this.renewAt = Math.max(this.renewAt, this.goodUntil - RENEW_MS);
   }
 
   /** The server refuses a token: another one, if that can be had. @param {string} refused */
   async renew(refused) {
-    const { present } = this;
-    const same = (await present) === refused && this.present === present;
-    if (same && typeof this.given === 'function') this.present = undefined;
+    if (typeof this.given !== 'function') return undefined;
+    if (this.kept === refused) this.kept = undefined;
     const token = await this.get();
     return token === refused ? undefined : token;
   }
 
-  /** Whose token it is, and what it allows: the same for all tokens that differ in their times only. */
+  /** How long it can be relied on, in milliseconds, without looking again. */
+  get left() {
+    return (typeof this.given === 'function' ? Math.min(this.renewAt, this.goodUntil) : this.goodUntil) - Date.now();
+  }
+
+  /**
+   * Whose it is, and what it allows: the same for all tokens that differ in their times only. Not for a text that has
+   * expired: whoever has that must be refused, and not be told what others may read.
+   */
   async who() {
     const token = await this.get();
-    const { exp, nbf, iat, jti, ...who } = claims(token ?? '');
+    if (typeof this.given === 'string' && this.left <= 0) return undefined;
+    const { exp, nbf, iat, jti, ...who } = claims(token);
     return Object.keys(who).length > 0 ? JSON.stringify(who) : token;
   }
 }

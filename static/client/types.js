@@ -41,7 +41,8 @@
  * @property {string[] | Record<string, string | null | undefined>} [channels] instead of `channel` and `cursor`: several,
  *   as a list, or each with the cursor to begin after
  * @property {string | null} [cursor] begin after what was had up to there: the `cursor` of a batch, or the `id` of a message
- * @property {number} [last] in channels without a cursor: begin with so many messages, 100 at most
+ * @property {number} [last] in channels without a cursor: begin with so many messages, 100 at most; with 0, as without
+ *   it, with what comes from now on
  * @property {boolean} [share] whether tabs of one browser share a poll; by default they do
  * @property {boolean} [rest] whether to look now and then, instead of waiting, while the page is hidden; by default so
  *

@@ -9,7 +9,7 @@ import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { CompactSign, GeneralSign, SignJWT, UnsecuredJWT, exportJWK, exportSPKI, generateKeyPair, importJWK } from 'jose';
 import { oneHold, sites, watchPolls } from './sites.mjs';
-import { hasState, openChat, root, say, shows, startBrowser, until } from './support.mjs';
+import { goTo, hasState, openChat, root, say, shows, startBrowser, until } from './support.mjs';
 
 const run = promisify(execFile);
 const python = `${root}/target/tools/python/bin/python`;
@@ -229,6 +229,108 @@ for (const [name, start] of Object.entries(sites)) {
       await context.close();
     });
 
+    /** A page whose config.js gives a token: as JavaScript, with the API at `base`. */
+    const configured = async (context, token, base = site.api === site.page ? '' : site.api) => {
+      const body = `export const base = '${base}';\nexport const token = ${token};\n`;
+      await context.unroute('**/config.js');
+      await context.route('**/config.js', (route) => route.fulfill({ contentType: 'text/javascript', body }));
+    };
+    const named = (page, name) => page.locator('#me', { hasText: name }).waitFor();
+    const unsent = (page) => page.locator('#outbox li').count();
+
+    test('what somebody has not sent nobody else sends, or sees', async () => {
+      const context = await browser.newContext();
+      const ann = await token({ ...everything, nickname: 'Ann' });
+      const bob = await token({ ...everything, nickname: 'Bob' });
+      await context.route('**/pub', (route) => route.abort());
+      const page = await openChat(context, link('anns-own', ann));
+      await page.goto(link('unsent', ann));
+      await hasState(page, 'live');
+      await say(page, 'by Ann');
+      await page.fill('#message', 'begun by Ann');
+      assert.equal(await unsent(page), 1);
+      await context.unroute('**/pub');
+      await page.goto(link('unsent', bob));
+      await named(page, 'Bob');
+      await hasState(page, 'live');
+      assert.equal(await unsent(page), 0);
+      assert.equal(await page.inputValue('#message'), '');
+      assert.doesNotMatch(await page.locator('#side').textContent(), /anns-own/);
+      await say(page, 'by Bob');
+      await shows(page, 'by Bob');
+      await page.goto(link('unsent', ann));
+      await named(page, 'Ann');
+      await shows(page, 'by Bob', 'by Ann');
+      assert.equal(await page.inputValue('#message'), 'begun by Ann');
+      assert.match(await page.locator('#side').textContent(), /anns-own/);
+      await context.close();
+    });
+
+    test('a page whose own function gives somebody else’s token begins anew as theirs', async () => {
+      const context = await browser.newContext();
+      const people = { Ann: await token({ ...everything, nickname: 'Ann' }), Bob: await token({ ...everything, nickname: 'Bob' }) };
+      let here = 'Ann';
+      await configured(context, "() => fetch('/my-own/token').then((answer) => answer.text())");
+      await context.route('**/my-own/token', (route) => route.fulfill({ body: people[here] }));
+      const page = await openChat(context, `${site.page}/?channel=logged-in`);
+      await named(page, 'Ann');
+      await context.route('**/pub', (route) => route.abort());
+      await say(page, 'by Ann');
+      here = 'Bob';
+      await goTo(page, 'logged-in-too');
+      await named(page, 'Bob');
+      await hasState(page, 'live');
+      await context.unroute('**/pub');
+      await page.goto(`${site.page}/?channel=logged-in`);
+      await hasState(page, 'live');
+      await say(page, 'by Bob');
+      await shows(page, 'by Bob');
+      assert.equal(await unsent(page), 0);
+      here = 'Ann';
+      await page.reload();
+      await named(page, 'Ann');
+      await shows(page, 'by Bob', 'by Ann');
+      await context.close();
+    });
+
+    test('a function that makes everybody somebody new each time does not have the page begin anew for ever', async () => {
+      const context = await browser.newContext();
+      let people = 0;
+      await configured(context, "() => fetch('/my-own/token').then((answer) => answer.text())");
+      await context.route('**/my-own/token', async (route) => route.fulfill({ body: await token({ ...everything, sub: `${(people += 1)}` }) }));
+      const page = await openChat(context, `${site.page}/?channel=anybody`);
+      await say(page, 'hello');
+      await shows(page, 'hello');
+      assert.ok(people <= 3, `${people} tokens`);
+      await context.close();
+    });
+
+    test('a link’s token that is no longer good gives way to that of config.js, and is for one API', async () => {
+      const context = await browser.newContext();
+      await configured(context, `'${await token({ ...everything, nickname: 'Ann' })}'`);
+      const page = await context.newPage();
+      const stranger = await odd({ alg: 'ES256', kid: 'another' }, { exp: now() + 600, ...everything });
+      for (const bad of [await token({ ...everything, exp: now() - 3600 }), stranger, 'rubbish']) {
+        await page.goto(`${site.page}/config.js`);
+        await page.goto(link('way', bad));
+        await named(page, 'Ann');
+        await hasState(page, 'live');
+      }
+      await page.goto(`${site.page}/config.js`);
+      await page.goto(link('way', await token({ ...everything, nickname: 'Bob' })));
+      await named(page, 'Bob');
+      const asked = [];
+      await context.route('http://elsewhere.test/**', (route) => {
+        asked.push(route.request().postData());
+        return route.abort();
+      });
+      await configured(context, 'undefined', 'http://elsewhere.test');
+      await page.reload();
+      await until('it asks there', () => asked.length > 0);
+      assert.doesNotMatch(asked.join(), /token/);
+      await context.close();
+    });
+
     test('a tab that leaves while it waits for its token leads nobody', async () => {
       const context = await browser.newContext();
       const page = await context.newPage();
@@ -249,8 +351,7 @@ for (const [name, start] of Object.entries(sites)) {
 
     test('a tab that gets no token any more leaves the others to themselves', async () => {
       const context = await browser.newContext();
-      // It is about to expire, so it is asked for each time.
-      const short = await token({ ...everything, exp: now() + 25 });
+      const good = await token(everything);
       const follow = async () => {
         const tab = await context.newPage();
         await tab.goto(`${site.page}/config.js`);
@@ -261,14 +362,18 @@ for (const [name, start] of Object.entries(sites)) {
           const token = () => globalThis.bearer;
           const onMessages = (messages) => globalThis.said.push(...messages.map(({ message }) => message));
           const onState = ({ state }) => (globalThis.state = state);
-          subscribe({ base, channel: 'left-alone', token, onMessages, onState });
-        }, short);
+          globalThis.follow = (channel) => subscribe({ base, channel, token, onMessages, onState });
+          globalThis.follow('left-alone');
+        }, good);
         await until('it is live', () => tab.evaluate(() => globalThis.state === 'live'));
         return tab;
       };
       const [first, second] = [await follow(), await follow()];
-      await first.evaluate(() => (globalThis.bearer = 'Please log in'));
-      const good = await token(everything);
+      await first.evaluate(() => {
+        globalThis.bearer = 'Please log in';
+        // With another subscription it is asked for anew.
+        globalThis.follow('left-alone-too');
+      });
       for (const text of ['one', 'two']) {
         await says(good, text, 'left-alone');
         await until(`it is told ${text}`, () => second.evaluate((text) => globalThis.said.includes(text), text));

@@ -58,7 +58,8 @@ export function server() {
     const posted = pathname === '/sub' && init.body;
     // What makes an address one of its own has nothing to say.
     const { _: own, ...query } = Object.fromEntries(posted || searchParams);
-    const request = { url, path: pathname, query, own, body: init.body, headers: init.headers, signal: init.signal };
+    const { body, headers, signal, redirect } = init;
+    const request = { url, path: pathname, query, own, body, headers, signal, redirect };
     asked.push(request);
     return new Promise((resolve, reject) => {
       // An object with an error's status is a problem document, any other an answer of linger; a text is somebody else's.
@@ -86,6 +87,12 @@ export const batch = (offset, ...texts) => ({
   cursor: `7-${offset}`,
   missed: false,
 });
+
+/** A token that says this, signed by nobody. */
+export function unsigned(says) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return `${part({ alg: 'ES256' })}.${part(says)}.c2lnbmF0dXJl`;
+}
 
 /** A subscription with a handler; what it was told stands in `texts` and `states`. */
 export function subscribed(options = {}) {

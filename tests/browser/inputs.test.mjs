@@ -54,6 +54,8 @@ const wrong = {
   'a controller for a signal': [subscribe, { signal: new AbortController() }, /controller\.signal/],
   'a text for a number': [subscribe, { last: '10' }, /last must be a whole number/],
   'a text for a flag': [subscribe, { rest: 'false' }, /rest must be true or false/],
+  'less than no messages': [subscribe, { last: -1 }, /last must be a whole number/],
+  'no older messages': [history, { before: '7-1', limit: 0 }, /limit must be a whole number, 1 or more/],
   'history before nothing': [history, {}, /before is missing: write history/],
   'a URL for a base': [subscribe, { base: new URL(base) }, /base must be a text, such as url\.href/],
   'a base without a scheme': [subscribe, { base: 'api.test' }, BASE],

@@ -3,7 +3,7 @@
 /** Puts a browser in place whose time is a clock's, and gives back what undoes it. */
 export function startTabs(clock, random) {
   const before = {};
-  const names = ['document', 'navigator', 'BroadcastChannel', 'setInterval', 'clearInterval', 'setTimeout'];
+  const names = ['document', 'navigator', 'BroadcastChannel', 'setInterval', 'clearInterval', 'setTimeout', 'clearTimeout'];
   for (const name of names) before[name] = Object.getOwnPropertyDescriptor(globalThis, name);
   const set = (name, value) => Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
   set('document', { visibilityState: 'visible', addEventListener() {} });
@@ -19,7 +19,8 @@ export function startTabs(clock, random) {
     return interval;
   });
   set('clearInterval', (interval) => clock.clearTimeout(interval?.timer));
-  set('setTimeout', (call, ms) => clock.setTimeout(call, ms));
+  set('setTimeout', (call, ms, ...given) => clock.setTimeout(() => call(...given), ms));
+  set('clearTimeout', (timer) => clock.clearTimeout(timer));
   return () => {
     for (const name of names) {
       if (before[name]) Object.defineProperty(globalThis, name, before[name]);

@@ -92,7 +92,7 @@ export class Reader {
   had = new Map();
   wrong = [];
 
-  constructor(base, channels, { clock, fetch }, server, random) {
+  constructor(base, channels, means, server, random) {
     this.stop = new AbortController();
     this.server = server;
     this.channels = channels;
@@ -101,9 +101,9 @@ export class Reader {
       const texts = messages.map(({ message }) => message);
       if (!this.had.has(channel)) this.had.set(channel, { from: end - texts.length, texts });
       else this.had.get(channel).texts.push(...texts);
-      if (random(6) === 0) return new Promise((resolve) => clock.setTimeout(resolve, random(900)));
+      if (random(6) === 0) return new Promise((resolve) => means.clock.setTimeout(resolve, random(900)));
     };
-    this.ended = subscribe({ base, channels, clock, fetch, signal: this.stop.signal, onMessages });
+    this.ended = subscribe({ base, channels, ...means, signal: this.stop.signal, onMessages });
   }
 
   check(whole) {

@@ -1,10 +1,10 @@
-// Subscriptions that come and go at random, over a server that fails, is slow and loses answers. Each receives every
-// message of its channels once, in order. SEED=12 node --test seeds.test.mjs repeats one seed, and SEEDS=400 tries that
-// many.
+// Subscriptions that come and go at random, over a server that fails, is slow and loses answers: each is given every
+// message of its channels once, in its order. A seed replays what happened: SEED=12 node --test seeds.test.mjs. SEEDS=400
+// tries so many.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Clock } from './clock.mjs';
+import { Clock, unsigned } from './clock.mjs';
 import { startTabs } from './seeded-tabs.mjs';
 import { Reader, Server, numbers } from './seeded.mjs';
 
@@ -15,8 +15,18 @@ const STEPS = 120;
 
 const names = Array.from({ length: 30 }, (_, number) => `c${number}`);
 
-/** A history: readers that come and go, each in one of several tabs, and messages meanwhile. */
-async function history(seed, tabs, t) {
+/** A function that gives somebody's token, late, and sometimes does not. */
+const tokenOf = (nickname, { clock, server, random }) => () =>
+  new Promise((resolve, reject) => {
+    const fails = server.broken && random(6) === 0;
+    clock.setTimeout(() => (fails ? reject(new Error('away')) : resolve(unsigned({ nickname }))), random(60));
+  });
+
+/**
+ * A history: readers that come and go, each in one of several tabs, and messages meanwhile. If there are people, each tab
+ * is one of theirs.
+ */
+async function history(seed, tabs, people, t) {
   const random = numbers(seed);
   t.mock.method(Math, 'random', () => random(1_000_000) / 1_000_000);
   const clock = new Clock();
@@ -25,12 +35,14 @@ async function history(seed, tabs, t) {
   const some = (count) => [...new Set(Array.from({ length: count }, () => names[random(names.length)]))];
   // A function of its own is what makes a tab of a page.
   const fetches = Array.from({ length: tabs }, () => (...request) => server.fetch(...request));
+  const tokens = fetches.map((_, tab) => people && tokenOf(`${tab % people}`, { clock, server, random }));
   const readers = [];
   try {
     for (let step = 0; step < STEPS; step += 1) {
       const choice = random(10);
       if (readers.length === 0 || choice === 0) {
-        const means = { clock, fetch: fetches[random(tabs)] };
+        const tab = random(tabs);
+        const means = { clock, fetch: fetches[tab], token: tokens[tab] };
         readers.push(new Reader('http://linger.test', some(1 + random(5)), means, server, random));
       } else if (choice === 1) {
         const [gone] = readers.splice(random(readers.length), 1);
@@ -59,9 +71,13 @@ async function history(seed, tabs, t) {
 }
 
 test(`in each of ${SEEDS.length} histories, every subscription gets everything once`, async (t) => {
-  for (const seed of SEEDS) await history(seed, 1, t);
+  for (const seed of SEEDS) await history(seed, 1, undefined, t);
 });
 
 test(`in each of ${SEEDS.length} histories of four tabs, too, and at their ends one poll is held for all`, async (t) => {
-  for (const seed of SEEDS) assert.ok((await history(seed, 4, t)) <= 1, `SEED=${seed}`);
+  for (const seed of SEEDS) assert.ok((await history(seed, 4, undefined, t)) <= 1, `SEED=${seed}`);
+});
+
+test(`so it is in ${SEEDS.length} of four tabs of two people with tokens, and one poll is held for each of them`, async (t) => {
+  for (const seed of SEEDS) assert.ok((await history(seed, 4, 2, t)) <= 2, `SEED=${seed}`);
 });

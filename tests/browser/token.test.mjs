@@ -3,17 +3,11 @@
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import { history, publish, subscribe } from '../../static/client.js';
-import { Clock, batch, server, settled, subscribed } from './clock.mjs';
+import { Clock, batch, server, settled, subscribed, unsigned } from './clock.mjs';
 
 const base = 'http://linger.test';
 const sent = { status: 'sent', id: '7-1', channel: 'c' };
 const refusal = { code: 'unauthorized', detail: 'the token is expired' };
-
-/** A token that says this, signed by nobody. */
-function token(says) {
-  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
-  return `${part({ alg: 'ES256' })}.${part(says)}.c2lnbmF0dXJl`;
-}
 
 const inAnHour = () => Math.floor(Date.now() / 1000) + 3600;
 const bearer = (text) => ({ authorization: `Bearer ${text}` });
@@ -53,29 +47,42 @@ test('elsewhere than on the page’s own origin it is a field, and nothing needs
   }
 });
 
+/** Those who read with a function, so that what it gives is kept. */
+async function reading(get) {
+  const { asked, fetch, latest } = server();
+  const where = { base, fetch, clock: new Clock(), channel: 'c', token: get };
+  const stop = new AbortController();
+  subscribe({ ...where, signal: stop.signal, onMessages() {} });
+  await settled();
+  await latest().answer(batch(1));
+  asked.length = 0;
+  return { asked, latest, stop, publish: () => publish({ ...where, message: 'x' }) };
+}
+
 test('a function is asked once, however many ask for it, and again before its token expires', async () => {
   mock.timers.enable({ apis: ['Date'], now: Date.parse('2026-01-01') });
   try {
     let count = 0;
-    const get = async () => token({ exp: inAnHour(), number: (count += 1) });
-    const { asked, fetch, latest } = server();
-    const where = { base, fetch, clock: new Clock(), channel: 'c', token: get };
-    publish({ ...where, message: 'x' });
-    publish({ ...where, message: 'y' });
+    const get = async () => unsigned({ exp: inAnHour(), number: (count += 1) });
+    const here = await reading(get);
+    here.publish();
+    here.publish();
     await settled();
     assert.equal(count, 1);
     mock.timers.setTime(Date.parse('2026-01-01T00:59:00'));
-    publish({ ...where, message: 'z' });
+    here.publish();
     await settled();
     assert.equal(count, 1);
     mock.timers.setTime(Date.parse('2026-01-01T00:59:40'));
-    publish({ ...where, message: 'z' });
-    publish({ ...where, message: 'z' });
-    publish({ ...where, message: 'z' });
+    here.publish();
+    here.publish();
+    await settled();
+    here.publish();
     await settled();
     assert.equal(count, 2);
-    assert.notDeepEqual(asked.at(-1).headers, asked[0].headers);
-    await latest().answer(sent);
+    assert.notDeepEqual(here.latest().headers, here.asked[0].headers);
+    for (const { answer } of here.asked) await answer(sent);
+    here.stop.abort();
   } finally {
     mock.timers.reset();
   }
@@ -83,34 +90,35 @@ test('a function is asked once, however many ask for it, and again before its to
 
 test('a token that is refused is asked for anew, once', async () => {
   let count = 0;
-  const get = () => `a.b.${(count += 1)}\n`;
-  const { asked, fetch, latest } = server();
-  const published = publish({ base, fetch, clock: new Clock(), channel: 'c', message: 'x', token: get });
+  const { asked, latest, stop, ...here } = await reading(() => `a.b.${(count += 1)}\n`);
+  const published = here.publish();
   await settled();
   await latest().answer(refusal, 401);
-  assert.deepEqual(asked.at(-1).headers, bearer('a.b.2'));
+  assert.deepEqual(latest().headers, bearer('a.b.2'));
   await Promise.all([assert.rejects(published, { status: 401, code: 'unauthorized', mayPass: false }), latest().answer(refusal, 401)]);
   assert.equal(asked.length, 2);
 
-  const again = publish({ base, fetch, clock: new Clock(), channel: 'c', message: 'x', token: get });
+  const again = here.publish();
   await settled();
-  assert.deepEqual(asked.at(-1).headers, bearer('a.b.2'), 'it is kept until it is refused');
+  assert.deepEqual(latest().headers, bearer('a.b.2'), 'it is kept until it is refused');
   await latest().answer(refusal, 401);
   await latest().answer(sent);
   assert.deepEqual(await again, sent);
+  stop.abort();
 });
 
 test('two requests that are refused at once ask for one other token', async () => {
   let count = 0;
-  const get = () => `a.b.${(count += 1)}`;
-  const { asked, fetch } = server();
-  for (const message of ['x', 'y']) publish({ base, fetch, clock: new Clock(), channel: 'c', message, token: get });
+  const { asked, stop, ...here } = await reading(() => `a.b.${(count += 1)}`);
+  here.publish();
+  here.publish();
   await settled();
   asked[0].answer(refusal, 401);
   await asked[1].answer(refusal, 401);
   assert.equal(count, 2);
   assert.deepEqual(asked.slice(2).map(({ headers }) => headers), [bearer('a.b.2'), bearer('a.b.2')]);
   for (const { answer } of asked.slice(2)) await answer(sent);
+  stop.abort();
 });
 
 test('a function that fails is asked once for each attempt', async () => {

@@ -1,6 +1,9 @@
 //! Operations on the whole table, which operators start.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::{
+    client::Waiters,
     error::{BuildError, ProvideErrorMetadata},
     types::{
         AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TimeToLiveSpecification,
@@ -8,6 +11,9 @@ use aws_sdk_dynamodb::{
 };
 
 use crate::client::Client;
+
+/// A table is made within this.
+const MADE_MAX: Duration = Duration::from_secs(60);
 
 impl Client {
     /// Makes the table, for development. An existing one is fine.
@@ -36,6 +42,9 @@ impl Client {
             Err(error) if error.code() == Some("ResourceInUseException") => {}
             Err(error) => return Err(said(&error)),
         }
+        // AWS takes some seconds to make it, and refuses what follows until then.
+        let made = self.sdk.wait_until_table_exists().table_name(&self.table).wait(MADE_MAX).await;
+        made.map_err(|error| error.to_string())?;
         let expiry = self.sdk.update_time_to_live().table_name(&self.table);
         let specification = TimeToLiveSpecification::builder().attribute_name("expires").enabled(true);
         let expiry = expiry.time_to_live_specification(specification.build().map_err(invalid)?);
