@@ -26,8 +26,8 @@
  * @property {AbortSignal} [signal] ends it
  * @property {typeof globalThis.fetch} [fetch] instead of the global one
  * @property {Clock} [clock] instead of the machine's
- * @property {string | (() => string | Promise<string>)} [token] where the server has keys. A function is asked when a token
- *   is needed, again before that expires, and once more when it is refused
+ * @property {string | (() => string | Promise<string>)} [token] where the server has keys. A function is asked when a
+ *   subscription begins, again before its token expires, and when that is refused; without a subscription, for each request
  *
  * @typedef {object} Draft
  * @property {string} [channel] by default `lobby`
