@@ -1,7 +1,7 @@
 //! A poll that waits, on one channel or on several.
 //!
 //! Each place waits as if it were alone. The poll is answered when the first place has something, with all that the
-//! others have by then.
+//! others have by then. A batch that is no answer is passed over and not kept: a follower shows each batch once.
 
 use std::{
     future::poll_fn,
@@ -64,7 +64,9 @@ pub(crate) struct Hold<'a> {
 /// One of its channels.
 struct Wait<'a> {
     channel: &'a Channel,
-    /// Its position. Only a hold for a single message moves it without an answer, past what was missed.
+    wanted: Wanted,
+    /// Its position. It moves without an answer past offsets that have no message, and in a hold for a single message also
+    /// past what was missed.
     at: Cursor,
     /// Its seat. None if the channel could not be read, or there are too many followers: then it reads for itself.
     seat: Option<Seat>,
@@ -87,20 +89,20 @@ impl<'a> Reader<'a> {
     /// Takes a seat with the channel's follower. Reads first, unless the follower is at the same position.
     async fn sit(self, place: &'a Place) -> Wait<'a> {
         let Place { channel, start } = place;
-        let wait =
-            Wait { channel, at: start.cursor().unwrap_or(Cursor::ORIGIN), seat: None, found: None, looked: false };
-        let seat = start.cursor().and_then(|at| self.followers.join_unread(channel, at, self.among));
-        if seat.is_some() {
-            return Wait { seat, ..wait };
-        }
-        match self.read(channel, *start).await {
-            Ok(batch) if self.wanted.is_met_by(&batch) => Wait { found: Some(Ok(batch)), ..wait },
-            Ok(batch) => {
-                let at = batch.cursor();
-                Wait { at, seat: self.followers.join(channel, at, self.among).ok(), looked: true, ..wait }
+        let at = start.cursor().unwrap_or(Cursor::ORIGIN);
+        let mut wait = Wait { channel, wanted: self.wanted, at, seat: None, found: None, looked: false };
+        wait.seat = start.cursor().and_then(|at| self.followers.join_unread(channel, at, self.among));
+        if wait.seat.is_none() {
+            wait.found = match self.read(channel, *start).await {
+                Ok(batch) => wait.take(batch).map(Ok),
+                Err(error) => Some(Err(error)),
+            };
+            if wait.found.is_none() {
+                wait.looked = true;
+                wait.seat = self.followers.join(channel, wait.at, self.among).ok();
             }
-            Err(error) => Wait { found: Some(Err(error)), ..wait },
         }
+        wait
     }
 
     /// Returns when there is an answer. It goes on through an outage of the store.
@@ -114,16 +116,15 @@ impl<'a> Reader<'a> {
                 && let Ok(batch) = seat.batch().await
             {
                 match batch.following(wait.at, limit) {
-                    Following::Batch(batch) if self.wanted.is_met_by(&batch) => return Ok(batch),
-                    Following::Batch(batch) => {
-                        wait.at = batch.cursor();
-                        continue;
-                    }
+                    Following::Batch(batch) => match wait.take(batch) {
+                        Some(batch) => return Ok(batch),
+                        None => continue,
+                    },
                     Following::NothingYet => continue,
                     Following::Unknown => {}
                 }
             }
-            // The follower has ended, or has passed this hold. The pauses grow, so that no fault makes this loop spin.
+            // The follower has ended, or is further than this hold. The pauses grow, so that no fault makes this loop spin.
             sleep(pause).await;
             pause = (pause * 2).clamp(Duration::from_millis(50), READ_PAUSE_MAX);
             let batch = match self.read(wait.channel, Start::After(wait.at)).await {
@@ -132,10 +133,9 @@ impl<'a> Reader<'a> {
                 Err(error) => return Err(error),
             };
             wait.looked = true;
-            if self.wanted.is_met_by(&batch) {
+            if let Some(batch) = wait.take(batch) {
                 return Ok(batch);
             }
-            wait.at = batch.cursor();
             if let Ok(seat) = self.followers.join(wait.channel, wait.at, self.among) {
                 wait.seat = Some(seat);
             }
@@ -207,6 +207,12 @@ fn told_by_now(
 }
 
 impl Wait<'_> {
+    /// Goes on behind a batch, and returns it if it is an answer.
+    fn take(&mut self, batch: Arc<Batch>) -> Option<Arc<Batch>> {
+        self.at = batch.cursor();
+        self.wanted.is_met_by(&batch).then_some(batch)
+    }
+
     /// Whether the first look failed because the store did not answer. An item that can't be read is another failure.
     fn has_failed(&self) -> bool {
         matches!(self.found, Some(Err(StoreError::Busy | StoreError::NoAnswer)))

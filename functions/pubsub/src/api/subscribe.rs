@@ -23,8 +23,11 @@ use crate::{
     store::Start,
 };
 
-/// The parameters, in the order in which errors are reported.
+/// The parameters. In which order errors are reported is seen in `by`.
 const NAMES: [&str; 8] = [authorize::TOKEN, "channel", "channels", "cursor", "last", "before", "wait", "limit"];
+
+/// What is given of them.
+type Parameters<'a> = Fields<'a, { NAMES.len() }>;
 
 /// The parameters that `channels` excludes, since its items have them.
 const INSTEAD_OF_CHANNELS: [&str; 3] = ["channel", "cursor", "before"];
@@ -85,7 +88,7 @@ impl Asked {
     }
 
     fn allowed(
-        mut fields: Fields<'_, 8>,
+        mut fields: Parameters<'_>,
         headers: &HeaderMap,
         access: &Access,
         report: &mut Report,
@@ -106,7 +109,7 @@ impl Asked {
         places.iter().map(|place| &place.channel).chain(one)
     }
 
-    fn by(mut fields: Fields<'_, 8>) -> Result<Self, Problem> {
+    fn by(mut fields: Parameters<'_>) -> Result<Self, Problem> {
         let given = ["cursor", "last", "before"].map(|name| fields.has(name));
         let named = fields.has("channels");
         let bare = !named && !given.contains(&true) && !fields.has("wait") && !fields.has("limit");
@@ -126,11 +129,11 @@ impl Asked {
         let listed = fields.text("channels", Code::InvalidChannels)?.map(|list| positions(&list)).transpose()?;
         let cursor = fields.text("cursor", Code::InvalidCursor)?.map(|text| start(&text)).transpose();
         let cursor = cursor.map_err(|detail| Problem::new(Code::InvalidCursor, format!("cursor {detail}")))?;
-        let last = limit(&mut fields, "last", Code::InvalidLast)?.map(Start::Last);
+        let last = count(&mut fields, "last", Code::InvalidLast)?.map(Start::Last);
         let before = fields.text("before", Code::InvalidBefore)?.map(|text| text.parse());
         let before = before.transpose().map_err(|error| Problem::new(Code::InvalidBefore, error))?;
         let wait = number(&mut fields, "wait", Code::InvalidWait)?.map(Duration::from_secs);
-        let limit = limit(&mut fields, "limit", Code::InvalidLimit)?.unwrap_or(Limit::MAX);
+        let limit = count(&mut fields, "limit", Code::InvalidLimit)?.unwrap_or(Limit::MAX);
 
         if bare {
             return Ok(Self::NextMessage { channel });
@@ -183,7 +186,7 @@ fn start(position: &str) -> Result<Start, &'static str> {
 }
 
 /// A whole number of any length. One that is too large for any integer is clamped to the maximum, as smaller ones are.
-fn number(fields: &mut Fields<'_, 8>, name: &str, code: Code) -> Result<Option<u64>, Problem> {
+fn number(fields: &mut Parameters<'_>, name: &str, code: Code) -> Result<Option<u64>, Problem> {
     let Some(text) = fields.text(name, code)? else {
         return Ok(None);
     };
@@ -193,7 +196,7 @@ fn number(fields: &mut Fields<'_, 8>, name: &str, code: Code) -> Result<Option<u
     Ok(Some(text.parse().unwrap_or(u64::MAX)))
 }
 
-fn limit(fields: &mut Fields<'_, 8>, name: &str, code: Code) -> Result<Option<Limit>, Problem> {
+fn count(fields: &mut Parameters<'_>, name: &str, code: Code) -> Result<Option<Limit>, Problem> {
     let Some(number) = number(fields, name, code)? else {
         return Ok(None);
     };
