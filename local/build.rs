@@ -18,7 +18,8 @@ fn main() -> io::Result<()> {
     if release {
         list(&page, &mut files)?;
     }
-    println!("cargo::rustc-env=LINGER_VERSION={}", version(release));
+    // `cargo run` sets it for the server too, which would take a name that begins with LINGER_ for a setting.
+    println!("cargo::rustc-env=SHOWN_VERSION={}", version(release));
     files.sort();
     let mut code = String::from("&[");
     for file in files {

@@ -55,7 +55,7 @@ use crate::{
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The version, and in a release the commit that it was built from.
-const VERSION: &str = env!("LINGER_VERSION");
+const VERSION: &str = env!("SHOWN_VERSION");
 
 /// How long the process waits at its end until log lines are written.
 const LAST_LINES_MAX: Duration = Duration::from_millis(200);

@@ -108,8 +108,8 @@ pub struct Limits {
     /// Idempotency keys of the memory store, each of at most 64 bytes and with a message. Beyond that, the oldest
     /// messages of the channels with the most keys are dropped.
     pub keys_max: usize,
-    /// Polls held at once. Beyond that, a poll is refused before anything is read for it. One takes 22 KB with its
-    /// connection and a follower, as tests/load/memory.mjs measures, so these are 440 MB.
+    /// Polls held at once. Beyond that, a poll is refused before anything is read for it. One takes 17 KB with its
+    /// connection and a follower, as tests/load/memory.mjs measures, so these are 340 MB.
     pub holds_max: usize,
     /// Channels of all held polls, each counted for each poll: five for each hold. Beyond that, a poll is refused in
     /// the same way. Each channel of a poll after the first takes 0.5 KB, as tests/load/memory.mjs measures, so these
