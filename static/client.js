@@ -1,5 +1,5 @@
-// A client of linger for any page: it publishes, and it subscribes so that nothing is missed and nothing comes twice.
-// No dependencies. What it imports, and its types, stand in client/ beside it.
+// The client of linger for any page: it publishes, and it subscribes so that nothing is missed and nothing comes twice.
+// It has no dependencies. The folder client/ beside it has the rest, and the types.
 
 /** @import { Batch, Draft, Follow, Handler, Message, Retriable, Subscription, Where } from './client/types.js' */
 
@@ -11,21 +11,21 @@ import { backOff, means, pause } from './client/wait.js';
 
 export { LingerError };
 
-/** How long publish goes on trying, unless it is told. */
+/** How long publish goes on trying by default. */
 const PUBLISH_MS = 30_000;
 
-/** One attempt takes a second or two, or it has failed. */
+/** When one attempt is given up. */
 const ATTEMPT_MAX_MS = 10_000;
 
 /** A key for one message: publishing it twice with the same key publishes it once. */
 export function newKey() {
-  // crypto.randomUUID is not to be had over plain HTTP.
+  // Pages over plain HTTP have no crypto.randomUUID.
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /**
- * Publishes a message, and tries again what may pass until `timeout` is over. After an error that `mayPass` it may or
- * may not be published: publish it again with the same key, and it is there once.
+ * Publishes a message. It repeats what may succeed later until `timeout` is over. After an error that `mayPass`, the message
+ * may be published or not: publish it again with the same key, and it is there once.
  *
  * @param {Where & Draft} draft
  * @returns {Promise<{status: 'sent', id: string, channel: string}>}
@@ -54,11 +54,11 @@ export async function publish(draft) {
 }
 
 /**
- * Subscribes to a channel, or to several. With `onMessages` it calls that with each batch, and is settled when it has
- * ended; without, it is an async iterator of batches. A batch is of one channel. The first one of a channel is what is
- * there now, possibly nothing; any later one has messages, or says that some were missed. It ends with the signal, with
- * the loop, or when the server says that such a request never succeeds, which an iterator throws as a LingerError. What is
- * returned has `retry()`, which ends a pause after a failure at once.
+ * Subscribes to one channel or several. With `onMessages` it calls that with each batch, and returns a promise that is
+ * settled at the end. Without, it returns an async iterator of batches. A batch is of one channel. The first batch of a
+ * channel is what is there now, possibly nothing; each later one has messages, or says that some were missed. The
+ * subscription ends with the signal, with the loop, or when the server refuses it for good, which an iterator throws as a
+ * LingerError. What it returns has `retry()`, which ends a pause after a failure.
  *
  * @overload
  * @param {Where & Follow & Handler} options
@@ -92,13 +92,13 @@ async function deliver(batches, onMessages) {
     }
   } catch (error) {
     if (!(error instanceof LingerError)) throw error;
-    // Else the state has said so.
+    // With onState, the caller was told.
     if (!batches.onState) console.warn(`linger: the subscription has ended: ${error.message} (${error.code})`);
   }
 }
 
 /**
- * Older messages: the newest `limit` before the message `before`, oldest first. Tries once.
+ * Older messages: the newest `limit` before the message `before`, oldest first. It tries only once.
  *
  * @param {Where & {channel?: string, before: string, limit?: number}} options `limit` is 100 at most
  * @returns {Promise<{messages: Message[], missed: boolean}>} `missed`: the log that had this message is gone
@@ -109,6 +109,6 @@ export async function history(options) {
   const { channel = 'lobby', before, limit = 100 } = options;
   const asked = `${new URLSearchParams({ channel, before })}`;
   const question = { base: server(options.base), path: '/sub', fields: `${asked}&limit=${limit}`, asked, is: isHistory };
-  // Whoever asks again by hand is not to be answered by a cache.
+  // If somebody tries again by hand, no cache may answer.
   return request({ ...question, limitMs: ATTEMPT_MAX_MS, again: true }, means(options));
 }

@@ -1,6 +1,6 @@
 // Why a request failed.
 
-/** Statuses below 500 that the same request may not have the next time. */
+/** Statuses below 500 with which the same request may succeed the next time. */
 const PASSING = [0, 408, 425, 429];
 
 export class LingerError extends Error {
@@ -14,9 +14,9 @@ export class LingerError extends Error {
     super(message);
     /** The HTTP status; 0 when there was no answer. */
     this.status = status;
-    /** The problem's code, to act on. `not_linger`: somebody else answered. */
+    /** The problem's code, for programs. `not_linger`: the answer is not from linger. */
     this.code = code;
-    /** The media type of the answer, when somebody else answered. */
+    /** The media type of an answer that is not from linger. */
     this.type = type;
     /** Seconds after which to try again, if the server said so. */
     this.retryAfter = retryAfter;
@@ -24,7 +24,7 @@ export class LingerError extends Error {
     this.cause = cause;
   }
 
-  /** Whether the same request may succeed later. What the client did wrong stays wrong. */
+  /** Whether the same request may succeed later. */
   get mayPass() {
     return this.code === 'not_linger' || this.status >= 500 || PASSING.includes(this.status);
   }
@@ -35,7 +35,7 @@ export function notLinger(words, answer) {
   return new LingerError(`somebody else answered: ${words}`, { code: 'not_linger', ...answer });
 }
 
-/** What a page's own handler throws is nothing to die of, but for whoever looks after errors. @param {unknown} error */
+/** Reports an error of the page's own handler as uncaught. It does not end the subscription. @param {unknown} error */
 export function uncaught(error) {
   queueMicrotask(() => {
     throw error;

@@ -1,4 +1,4 @@
-// What callers hand in. What can't be meant is a TypeError at once, which says what to write.
+// Checks the options that callers give. A wrong one throws a TypeError at once, which says what to write.
 
 const CHANNEL = /^[A-Za-z0-9._-]{1,64}$/;
 
@@ -58,7 +58,7 @@ const RULES = {
 
 const EVERYWHERE = ['channel', 'base', 'token', 'signal', 'fetch', 'clock'];
 
-/** How each function is called, the option that it needs, if any, and those that it may be given. */
+/** How each function is called, the option that it needs, if any, and its other options. */
 const CALLS = {
   publish: ["{ channel: 'news', message: 'hello' }", 'message', 'nick', 'key', 'timeout'],
   subscribe: ['{ onMessages(messages) {} }', '', 'channels', 'cursor', 'last', 'onMessages', 'onState', 'share', 'rest'],
@@ -66,7 +66,7 @@ const CALLS = {
 };
 
 /**
- * Checks what was handed to a function of the client.
+ * Checks the arguments of a function of the client.
  *
  * @param {keyof typeof CALLS} name the function
  * @param {IArguments} given its arguments
@@ -111,7 +111,7 @@ export function server(base = '') {
   } catch {
     // Said below.
   }
-  // A word without a scheme would be a path of this page. What fetch refuses, or drops, is no part of an address.
+  // A word without a scheme would be a path below this page. fetch refuses a password and ignores a fragment.
   const written = /^(https?:\/\/|\.{0,2}\/|$)/i.test(base);
   if (!written || !url || !/^http/.test(url.protocol) || url.username || url.password || url.search || url.hash) {
     throw new TypeError("base must be like 'https://api.example.com', or in a page like '/api', without password and query");

@@ -1,17 +1,17 @@
-// What happens to a page that matters to its polls. Outside a browser only sleep does.
+// The events of a page that matter to its polls. Outside a browser there is only one: the machine has slept.
 
-/** A page hidden for so long rests. */
+/** A page that is hidden for this long rests. */
 const REST_AFTER_MS = 30_000;
 
-/** A timer due each so often that comes so much later shows that the machine has slept. */
+/** A timer is set to the first. If it comes later by the second, the machine has slept. */
 const TICK_MS = 5_000;
 const SLEPT_MS = 10_000;
 
 /**
- * Watches the page, and tells when it
- * - is `shown`; is `resting`, having been hidden for long;
- * - was `woken`: connections may be dead, or possible again, after a rest, a sleep, or a change of networks;
- * - is `gone`: frozen, or left, maybe into the back-forward cache, out of which it comes `back`.
+ * Watches the page, and calls `onChange` when it
+ * - is `shown`, or is `resting` because it has been hidden for long;
+ * - was `woken` by the end of a rest or of a sleep, or by a change of networks: connections may be dead, or possible again;
+ * - is `gone`, which is frozen or left, or comes `back`, for instance out of the back-forward cache.
  *
  * @param {import('./types.js').Clock} clock
  * @param {(change: 'shown' | 'resting' | 'woken' | 'gone' | 'back') => void} onChange
@@ -20,7 +20,7 @@ export function watchPage(clock, onChange) {
   const over = new AbortController();
   const visible = () => globalThis.document?.visibilityState !== 'hidden';
   const page = { resting: false, gone: false, dismiss };
-  // A clock that can't be set back may stand still while the machine sleeps.
+  // The clock that can't be set back may stop while the machine sleeps.
   const time = clock.wall ?? clock.now;
   let ticked = time();
   /** @type {any} */
@@ -51,7 +51,7 @@ export function watchPage(clock, onChange) {
   }
 
   function ticking() {
-    // The timers of a hidden page are late by themselves.
+    // Browsers delay the timers of a hidden page.
     const slept = visible() && time() - ticked > TICK_MS + SLEPT_MS;
     ticked = time();
     tick = clock.setTimeout(ticking, TICK_MS);
@@ -73,7 +73,7 @@ export function watchPage(clock, onChange) {
   on(globalThis, 'offline', woken);
   on(globalThis, 'pagehide', becomes(true));
   on(globalThis, 'pageshow', becomes(false));
-  // Frozen, it would go on to answer other tabs, but fetch nothing.
+  // A frozen page still answers other tabs, but can fetch nothing.
   on(globalThis.document, 'freeze', becomes(true));
   on(globalThis.document, 'resume', becomes(false));
   if (!visible()) visibilityChanged();

@@ -1,18 +1,18 @@
-// A place in a channel: up to where messages were had, and what is known of what comes after.
+// A position in a channel, and what is known of what comes after it.
 
 /** @import { Answer } from './types.js' */
 
-/** So many of the latest positions are remembered: an answer that leads back to one of them is an old one. */
+/** How many positions are remembered. An answer that leads back to one of them is an old one. */
 const POSITIONS_MAX = 500;
 
 export class Place {
   /** Whether to ask at once what is there, before waiting for more. */
   looking = true;
-  /** Whether the first batch from here was passed on. */
+  /** Whether the caller has had its first batch. */
   begun = false;
-  /** What was answered last about this channel, and was not looked at yet. @type {Answer | undefined} */
+  /** The latest answer for this channel that was not delivered yet. @type {Answer | undefined} */
   dealt;
-  /** Where the leader stood when this place was last found to be elsewhere. @type {string | undefined} */
+  /** The position of the leader when it last differed from this one. @type {string | undefined} */
   compared;
   /** The latest positions, oldest first. @type {string[]} */
   positions = [];
@@ -24,24 +24,24 @@ export class Place {
     this.last = cursor ? 0 : last;
   }
 
-  /** Where it stands; or in words that are no cursor, where it is to begin. */
+  /** Its cursor, or without one the words for where it begins. */
   get after() {
     return this.cursor ?? (this.last ? `last=${this.last}` : 'latest');
   }
 
-  /** As a poll asks for it. */
+  /** Its item in the parameter `channels` of a poll. */
   get asked() {
     return this.last ? this.channel : `${this.channel}:${encodeURIComponent(this.after)}`;
   }
 
-  /** Whether an answer from here is one that was had before: some cache kept it. @param {Answer} answer */
+  /** Whether this answer was received before: then a cache kept it. @param {Answer} answer */
   had({ after, messages, cursor, missed }) {
     return cursor === after ? messages.length > 0 : !missed && this.positions.includes(cursor);
   }
 
   /**
-   * What is new here of an answer about this channel, and moves to its end. Nothing, where that can't be known: cursors
-   * can only be compared for equality.
+   * Moves to the end of an answer for this channel, and returns what is new in it. Returns nothing if that can't be known:
+   * cursors can only be compared for equality.
    *
    * @param {Answer} answer
    * @returns {Answer | undefined}
@@ -59,7 +59,7 @@ export class Place {
   }
 }
 
-/** Where places stand, by channel; those that stand somewhere. @param {Iterable<Place>} places */
+/** The cursors of those places that have one, by channel. @param {Iterable<Place>} places */
 export function positions(places) {
   /** @type {Map<string, string>} */
   const found = new Map();

@@ -1,5 +1,5 @@
-// The one poll of a page for all that it follows on a server, and of its browser where tabs can share. It is a loop of
-// turns: look at once, be held, pause, or wait for the tab that leads. What happens ends a turn and changes the next one.
+// The one poll of a page for all that it follows on a server, and the one of its browser where tabs can share. It is a loop
+// of turns: look at once, be held, pause, or wait for the tab that leads. Events end a turn, and change the next one.
 
 /** @import { Answer, Means, Positions, State } from './types.js' */
 /** @import { Place } from './place.js' */
@@ -17,14 +17,14 @@ import { CHANNELS_MAX, Wanted } from './wanted.js';
 /** How long to be held, in seconds, also where a server would hold longer. */
 const HOLD_S = 25;
 
-/** How long to be held for some of the channels, when there are too many for one poll. The others wait so long. */
+/** How long to be held for some of the channels, when there are too many for one poll: the others wait for their turn. */
 const TURN_S = 2;
 
-/** So many holds in a row that bring nothing, each within so long: nobody holds, and asking on would be a loop. */
+/** After so many empty answers in a row, each within so long, the server does not hold polls, and to go on would be a loop. */
 const QUICK_HOLDS = 5;
 const QUICK_MS = 100;
 
-/** After how long a page that rests looks: the first time, the second, and then each time. */
+/** The pauses between the looks of a page that rests: the first, the second, and all others. */
 const LOOK_AGAIN_MS = [15_000, 30_000, 60_000];
 
 /** The longest that a timer can be set to. */
@@ -69,12 +69,12 @@ class Poll {
     this.tabs = this.tabsOf(share && !token.given ? '' : undefined);
   }
 
-  /** The tabs of those who may do the same. @param {string} [who] without it, this one is alone */
+  /** The tabs whose tokens have the same rights. @param {string} [who] these rights; without them, this tab is alone */
   tabsOf(who) {
     return new Tabs(who !== undefined && `${this.base}/sub ${who}`.trim(), this);
   }
 
-  /** Is with those tabs, while somebody waits here and the page is there. @param {Tabs} [tabs] others than before */
+  /** Joins the tabs while somebody waits here and the page is there, and else leaves them. @param {Tabs} [tabs] other ones */
   regroup(tabs = this.tabs) {
     if (tabs.name !== this.tabs.name) {
       this.tabs.leave();
@@ -85,7 +85,7 @@ class Poll {
     else this.tabs.leave();
   }
 
-  /** Finds those who may do the same, by the token of now. Without one it is alone: it could neither lead nor be told. */
+  /** Joins the tabs with the same rights, by the present token. Without a token it is alone. */
   async meet() {
     /** @type {string | undefined} */
     let who;
@@ -144,7 +144,7 @@ class Poll {
     return { state: this.state, idle: this.resting, at: positions(this.wanted.places.values()) };
   }
 
-  /** A subscriber goes on; maybe the set of places is another. @param {boolean} set */
+  /** A subscriber has changed, and with `set` also the set of places. @param {boolean} set */
   changed(set) {
     if (this.subscribers.size === 0) {
       if (polls.includes(this)) polls.splice(polls.indexOf(this), 1);
@@ -155,7 +155,7 @@ class Poll {
     if (set || !this.asking) this.stop.abort();
   }
 
-  /** Asks now, and has the leader do so. */
+  /** Asks now, and has the leader ask too. */
   retry() {
     this.tabs.say({ up: true });
     this.lookAgain();
@@ -195,7 +195,7 @@ class Poll {
     if (!this.asking) this.lookAgain();
   }
 
-  /** Now and then, asks all tabs what they want. */
+  /** Asks all tabs what they want, if it is time for that. */
   call() {
     if (this.wanted.call(this.clock.now())) this.tabs.say({ call: true });
   }
@@ -247,7 +247,7 @@ class Poll {
     return pause(Math.min(ms, WAIT_MAX_MS), { clock: this.clock, signal: this.stop.signal });
   }
 
-  /** Whoever stands elsewhere than the leader looks, once, whether something is there. @param {Positions} at */
+  /** A place that is not where the leader is asks once whether there is something. @param {Positions} at */
   compare(at) {
     const apart = this.places.filter(({ channel, cursor, compared }) => {
       const leader = at.get(channel);
@@ -260,7 +260,7 @@ class Poll {
     return apart.length > 0;
   }
 
-  /** Which places one request can ask for: each in a channel of its own, and all begin alike. @param {Place[]} looking */
+  /** The places that one request can ask for: each in another channel, and all with the same `last`. @param {Place[]} looking */
   together(looking) {
     if (this.apart) return looking.slice(0, 1);
     const last = looking.find((place) => place.last)?.last;
@@ -282,7 +282,7 @@ class Poll {
   }
 
   /**
-   * Asks for what stands after places, and gives it to all who follow those channels.
+   * Asks for what comes after some places, and gives it to all subscribers of those channels.
    *
    * @param {Place[]} places
    * @param {number} waitS

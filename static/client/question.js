@@ -1,24 +1,24 @@
-// A poll for a set of places, each in a channel of its own, as one request, and what it says of each.
+// One request for a set of places, each in another channel, and its answer for each place.
 
 /** @import { Answer, Means } from './types.js' */
 /** @import { Place } from './place.js' */
 
 import { isBatch, request } from './request.js';
 
-/** When to give up a poll that is held, and one that is to be answered soon. */
+/** When to give up a poll that may be held, and one that is answered at once. */
 const HELD_MAX_MS = 40_000;
 const LOOK_MAX_MS = 10_000;
 
-/** What an answer says of each channel. A channel may have any name, such as `__proto__`. @param {any} body */
+/** The batches of an answer, by channel. A map, because a channel may have any name, such as `__proto__`. @param {any} body */
 const said = ({ channels }) => new Map(Object.entries(Object(channels)));
 
 /**
- * Asks for what stands after places.
+ * Asks for what comes after some places.
  *
  * @param {string} base
  * @param {Place[]} places
  * @param {number} waitS how long to be held
- * @param {boolean} again whether a poll was made before, and failed
+ * @param {boolean} again whether the poll before it failed
  * @param {Means} means
  * @returns {Promise<Answer[]>} one for each place
  */

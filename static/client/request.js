@@ -1,4 +1,4 @@
-// One request, and whether what comes back is linger's answer to it.
+// One request, and the check that its answer is linger's, and for this request.
 
 /** @import { Means } from './types.js' */
 
@@ -6,18 +6,18 @@ import { LingerError, notLinger } from './error.js';
 import { owner } from './token.js';
 import { answered } from './wait.js';
 
-/** A server that asks for a longer pause than this is mistaken. */
+/** A longer pause than this, which a server asks for, is taken for a mistake. */
 const RETRY_AFTER_MAX_S = 3600;
 
-/** Proxies take lines of about 2,000 characters; longer questions are posted. */
+/** Some proxies take lines of about 2,000 characters only; longer queries are posted. */
 const LINE_MAX = 1500;
 
-/** Whether this is messages. @param {any} body */
+/** Whether this has messages. @param {any} body */
 export function isHistory({ messages, missed }) {
   return Array.isArray(messages) && messages.every(isMessage) && typeof missed === 'boolean';
 }
 
-/** Whether this is messages, and where to go on. @param {any} body */
+/** Whether this has messages and a cursor. @param {any} body */
 export function isBatch(body) {
   return isHistory(Object(body)) && typeof body.cursor === 'string' && body.cursor !== '';
 }
@@ -33,17 +33,17 @@ function isMessage(message) {
  * @typedef {object} Question
  * @property {string} base the server
  * @property {string} path
- * @property {string} fields as a query has them, and a form
- * @property {string} asked what `Linger-For` says on an answer to it
+ * @property {string} fields its parameters, as in a query or a form
+ * @property {string} asked the header `Linger-For` of its answer
  * @property {(body: any) => boolean} is whether a body has the shape of an answer
- * @property {number} limitMs when to give it up
- * @property {boolean} [posts] whether they are posted wherever the server is
- * @property {boolean} [again] whether a poll was made before, and got no answer of linger
- * @property {{owner?: string}} [by] whose token it was sent with first: nobody else sends it again
+ * @property {number} limitMs when it is given up
+ * @property {boolean} [posts] whether it is a POST on the own origin too
+ * @property {boolean} [again] whether the request before it failed
+ * @property {{owner?: string}} [by] whose token it was first sent with: it is not repeated with the token of another person
  */
 
 /**
- * One request, which is settled in time whether or not fetch ever is: after a page was frozen it may not be.
+ * Sends one request. It is settled in time even if fetch is not, as can happen after a page was frozen.
  *
  * @param {Question} question
  * @param {Means} means
@@ -69,7 +69,7 @@ export async function request(question, { fetch, clock, signal, token }) {
 }
 
 /**
- * The answer to whoever has the token; with another one, if the first is refused.
+ * Sends it with the token, and once more with a new one if the first is refused.
  *
  * @param {Question} question
  * @param {typeof globalThis.fetch} fetch
@@ -103,17 +103,17 @@ async function answer(question, fetch, signal, bearer) {
   const body = posts || foreign || fields.length > LINE_MAX ? new URLSearchParams(fields) : undefined;
   if (bearer && foreign) body?.set('token', bearer);
   const headers = bearer && !foreign ? { authorization: `Bearer ${bearer}` } : undefined;
-  // Whoever keeps answers by their address has none for a new one.
+  // A cache that keeps answers by address has none for a new address.
   const own = again ? `&_=${Math.random().toString(36).slice(2)}` : '';
   const [method, address] = body ? ['POST', path] : ['GET', `${path}?${fields}${own}`];
   try {
-    // Whoever redirects would have it sent on to any host, with the token in it.
+    // A redirect could send the token to any host.
     const redirect = bearer ? 'manual' : 'follow';
     const response = await fetch(base + address, { method, body, headers, signal, redirect, cache: 'no-store' });
     return read(question, response, await response.text());
   } catch (cause) {
     if (cause instanceof LingerError) throw cause;
-    // A browser does not tell a page of another origin whether it was refused.
+    // A browser does not tell a page whether its origin was refused.
     const refusable = foreign ? `, or does not allow pages of ${globalThis.location.origin}` : '';
     throw new LingerError(`the server does not answer${refusable}`, { cause });
   }
@@ -156,7 +156,7 @@ function parsed(text) {
 }
 
 /**
- * How many seconds a server wants to be left alone.
+ * The pause that a server asks for, in seconds.
  *
  * @param {unknown} wanted as linger says it
  * @param {Headers} headers `Retry-After`, which is seconds or a date; and `Date`, the time by the server's own clock

@@ -1,4 +1,4 @@
-// What one call of `subscribe` follows: a set of places, and the batches that its caller is given, one after the other.
+// One call of `subscribe`: its places, and the batches that its caller gets, one after the other.
 
 /** @import { Answer, Batch, Follow, Means, State, Subscription, Where } from './types.js' */
 
@@ -8,7 +8,7 @@ import { Place } from './place.js';
 import { pollFor } from './poll.js';
 import { means } from './wait.js';
 
-/** A caller that takes longer over a batch, maybe for ever, is not waited for: others want theirs. */
+/** A caller that takes longer over a batch, maybe for ever, is not waited for: others share the poll. */
 const BUSY_MS = 250;
 
 /** @param {Where & Follow} options @returns {Subscription} */
@@ -19,7 +19,7 @@ export function follow(options) {
   subscriber.subscription = Object.assign(batches, {
     retry: () => subscriber.poll?.retry(),
     return(/** @type {any} */ value) {
-      // Or the generator would first wait for its next batch.
+      // Without this the generator would first wait for its next batch.
       subscriber.end();
       return end(value);
     },
@@ -29,13 +29,13 @@ export function follow(options) {
 
 export class Subscriber {
   ended = false;
-  /** Whether the caller has batches that it is not through with. */
+  /** Whether the caller still works on a batch. */
   busy = false;
   /** Whether it takes so long that it is not waited for. */
   stuck = false;
-  /** Batches that the caller has not had yet. @type {Batch[]} */
+  /** Batches for the caller. @type {Batch[]} */
   queue = [];
-  /** Goes on, when the caller waits. @type {(() => void) | undefined} */
+  /** Wakes the caller that waits for a batch. @type {(() => void) | undefined} */
   wake;
   /** Why it has ended, when the server refuses it. @type {Error | undefined} */
   error;
@@ -43,7 +43,7 @@ export class Subscriber {
   poll;
   /** The state that it was told last, as text. */
   told = '';
-  /** What the caller has of it. @type {Subscription | undefined} */
+  /** What the caller got from `subscribe`. @type {Subscription | undefined} */
   subscription;
 
   /** @param {Where & Follow} options */
@@ -78,7 +78,7 @@ export class Subscriber {
     }
   }
 
-  /** Until there is a batch, or the end. */
+  /** Returns when there is a batch, or the end. */
   free() {
     this.means.clock.clearTimeout(this.timer);
     const { stuck } = this;
@@ -92,7 +92,7 @@ export class Subscriber {
   }
 
   /**
-   * What is new at a place, for the caller: if there is something in it, or it is the first.
+   * Queues what is new at a place for the caller. An empty batch only if it is the first one.
    *
    * @param {Place} place
    * @param {Answer} answer
@@ -111,7 +111,7 @@ export class Subscriber {
     this.wake?.();
   }
 
-  /** Takes what was answered. A place that it does not fit must look for itself. */
+  /** Takes the answers. A place for which one does not fit asks for itself. */
   receive() {
     if (this.busy) return;
     for (const place of this.places) {
@@ -119,7 +119,7 @@ export class Subscriber {
       place.dealt = undefined;
       if (!dealt) continue;
       const rest = place.advance(dealt);
-      // What brings nothing says nothing to whoever stands elsewhere.
+      // An empty answer tells nothing to a place at another position.
       const elsewhere = dealt.cursor !== place.cursor && (dealt.messages.length > 0 || dealt.missed);
       place.looking = !rest && (place.looking || elsewhere);
       if (rest) this.enqueue(place, rest);

@@ -1,19 +1,19 @@
-// Tabs of one browser that poll one server: one leads, that is, polls for all, and sends the others what it is answered.
-// It holds a Web Lock, so the browser sees to it that there is one leader, and that the next in line takes over when it
-// closes. A leader that hangs keeps its lock: a tab that does not rest takes it away when its question is not answered.
-// So does one that hears that the leader rests. Where any of this fails, a tab is alone, and polls for itself.
+// The tabs of one browser that poll one server. One leads: it polls for all, and sends its answers to the others. It holds a
+// Web Lock, so there is one leader, and the next in line takes over when it closes. A leader that hangs keeps its lock: a
+// tab that does not rest takes the lock away when its question is not answered, or when the leader says that it rests.
+// Where any of this fails, a tab is alone, and polls for itself.
 
 /** @import { Answer, Positions, State } from './types.js' */
 
 import { isBatch } from './request.js';
 
-/** A tab that does not rest asks after the leader each so often. */
+/** How often a tab that does not rest asks whether the leader is there. */
 const CHECK_MS = 800;
 
-/** A lock that is taken away is granted at once, or locks do not work here. */
+/** A lock that is taken away is granted within this, or locks do not work here. */
 const GRANT_MS = 2000;
 
-/** Tabs that take the lock from each other so often, and hear nothing meanwhile, can't hear each other. */
+/** After so many times without a word from another tab, tabs that take the lock from each other can't hear each other. */
 const STOLEN_MAX = 3;
 
 /**
@@ -21,19 +21,19 @@ const STOLEN_MAX = 3;
  *
  * - `want`: what the tab `from` wants of the leader, which answers with its status
  * - `call`: the leader asks all tabs what they want
- * - `status`: the leader's state, whether it rests, and where it stands
- * - `answers`: what the leader was answered
+ * - `status`: the leader's state, whether it rests, and its positions
+ * - `answers`: the answers that the leader got
  * - `up`: the server has answered this tab
  *
  * @typedef {{state: State, idle: boolean, at: Positions}} Status
  * @typedef {{want?: Positions, from?: string, call?: true, status?: Status, answers?: Answer[], up?: true}} Words
  *
- * @typedef {object} Member what a tab does there
+ * @typedef {object} Member the poll of this tab
  * @property {boolean} resting
  * @property {Positions} want
  * @property {Status} status
  * @property {(leading: boolean) => void} leads
- * @property {(words: Words) => void} hear all but what is the tabs' own affair
+ * @property {(words: Words) => void} hear gets what other tabs say
  */
 
 /** @param {any} map */
@@ -67,7 +67,7 @@ export class Tabs {
   /** @type {any} */
   timer;
 
-  /** @param {string | false} url what the tabs have in common; without it, each is alone @param {Member} member */
+  /** @param {string | false} url what the tabs share; without it, each is alone @param {Member} member */
   constructor(url, member) {
     this.name = url && `linger 2 ${url}`;
     this.member = member;
@@ -136,12 +136,12 @@ export class Tabs {
     if (want) this.announce();
   }
 
-  /** Says how the leader is. */
+  /** If it leads, sends its status. */
   announce() {
     if (this.leading) this.say({ status: this.member.status });
   }
 
-  /** Asks after the leader, and says what this tab wants; or takes its place when it has not answered the last time. */
+  /** Tells the leader what this tab wants, which it answers. Takes its place if the last question was not answered. */
   check() {
     const asks = this.broadcast && !this.leading && !this.stealing && !this.member.resting;
     if (asks && !this.answered) return void this.queue(true);

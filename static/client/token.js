@@ -1,10 +1,9 @@
-// The token that a caller may do things with. A function is asked for one when a subscription begins, and not again until
-// that is about to expire, or is refused. Without a subscription nothing is kept: by the next message somebody else may be
-// logged in.
+// The token of a caller. A function is asked for one when a subscription begins, and again when that is about to expire, or
+// is refused. Without a subscription no token is kept: somebody else may be logged in at the next message.
 
 import { LingerError } from './error.js';
 
-/** Three parts with dots between. What a page of a server says instead, such as one to log in at, is none. */
+/** Three parts with dots between. A login page, which a backend may send instead, is no token. */
 const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
 /** A token is renewed so long before it expires, and again so long after that has failed. */
@@ -14,10 +13,10 @@ const AGAIN_MS = 5_000;
 /** A function that takes longer has failed: what it waits for may never be settled, after a page was frozen. */
 const ASK_MAX_MS = 10_000;
 
-/** So long after it has expired, a server still takes a token, since clocks differ. */
+/** Servers take a token for this long after its `exp`, because clocks differ. */
 const LEEWAY_MS = 60_000;
 
-/** @typedef {string | (() => string | Promise<string>)} Given what callers hand in */
+/** @typedef {string | (() => string | Promise<string>)} Given the option `token` */
 
 /** What a token says. Whether that is true is for the server to find out. @param {string} [token] @returns {any} */
 export function claims(token = '') {
@@ -47,7 +46,7 @@ async function ask(given) {
     if (!JWT.test(token)) throw new TypeError('token() gave no token');
     return token;
   } catch (cause) {
-    // What a parser complains of may be the token.
+    // A parser's message may have the token in it.
     const why = `${Object(cause).message ?? cause}`.replace(/eyJ[\w.-]*/g, '…');
     throw new LingerError(`no token can be had: ${why}`, { code: 'no_token', cause });
   } finally {
@@ -73,7 +72,7 @@ export class Token {
     if (typeof given === 'string') this.goodUntil = claims(given).exp * 1000 + LEEWAY_MS || Infinity;
   }
 
-  /** Somebody else may be logged in by now: the function is asked before anything else is. */
+  /** Drops the token, because somebody else may be logged in by now. */
   forget() {
     this.kept = this.asked = undefined;
   }
@@ -109,7 +108,7 @@ export class Token {
   keep(token) {
     this.kept = token;
     const end = claims(token).exp * 1000;
-    // If it has expired already, or does not say, it's for the server to refuse it: this clock may be far ahead.
+    // If it has expired by this clock, or has no `exp`, the server decides: this clock may be far ahead.
     this.goodUntil = end > Date.now() ? end : Infinity;
     this.renewAt = Math.max(this.renewAt, this.goodUntil - RENEW_MS);
   }
@@ -122,14 +121,14 @@ export class Token {
     return token === refused ? undefined : token;
   }
 
-  /** How long it can be relied on, in milliseconds, without looking again. */
+  /** How long the token can be used before it must be looked at again, in milliseconds. */
   get left() {
     return (typeof this.given === 'function' ? Math.min(this.renewAt, this.goodUntil) : this.goodUntil) - Date.now();
   }
 
   /**
-   * Whose it is, and what it allows: the same for all tokens that differ in their times only. Not for a text that has
-   * expired: whoever has that must be refused, and not be told what others may read.
+   * What tabs with the same rights have in common: the claims without their times. Undefined for a text that has expired:
+   * the server must refuse its tab, which must not get what other tabs read.
    */
   async who() {
     const token = await this.get();
@@ -139,7 +138,7 @@ export class Token {
   }
 }
 
-/** Of functions that were handed in before. @type {WeakMap<object, Token>} */
+/** The token of each function that was given before. @type {WeakMap<object, Token>} */
 const known = new WeakMap();
 
 /** @param {Given} [given] */

@@ -7,7 +7,7 @@ import { tokenFrom } from './token.js';
 const BACK_OFF_FIRST_MS = 500;
 const BACK_OFF_MAX_MS = 30_000;
 
-/** A pause ends early after so much for each failure before it, or one that fails again would be tried in a loop. */
+/** A pause that ends early still takes so much for each failure before it, so that a server that fails is not asked in a loop. */
 const EARLY_STEP_MS = 250;
 const EARLY_STEPS = 4;
 
@@ -19,7 +19,7 @@ const machine = {
   clearTimeout: (timer) => clearTimeout(timer),
 };
 
-/** Looked up at each request, for a page may put its own in place. @type {typeof globalThis.fetch} */
+/** Looked up at each request, because a page may replace it. @type {typeof globalThis.fetch} */
 const machineFetch = (...request) => globalThis.fetch(...request);
 
 /** What requests are made with. @param {Where} given @returns {Means} */
@@ -28,9 +28,9 @@ export function means({ fetch = machineFetch, clock = machine, signal, token }) 
 }
 
 /**
- * How long to pause, in milliseconds: somewhere below a bound that doubles with each failure, so that clients that
- * failed together do not come back together, and not before the server wants to be asked. `early` is when an answer
- * from the server may end the pause.
+ * How long to pause, in milliseconds: the time that the server asks for, and a random time below a bound that doubles with
+ * each failure, so that clients that failed together do not come back together. `early` is when an answer from the server
+ * may end the pause.
  */
 export function backOff(failures = 0, retryAfter = 0) {
   const bound = Math.min(BACK_OFF_MAX_MS, BACK_OFF_FIRST_MS * 2 ** failures);
@@ -39,7 +39,7 @@ export function backOff(failures = 0, retryAfter = 0) {
   return { ms: wanted + Math.random() * bound, early };
 }
 
-/** Those who want to know when a server has answered. @type {Set<(base: string, fromOtherTab: boolean) => void>} */
+/** Called when a server has answered. @type {Set<(base: string, fromOtherTab: boolean) => void>} */
 const listeners = new Set();
 
 /**
@@ -58,8 +58,8 @@ export function answered(base, fromOtherTab = false) {
 }
 
 /**
- * Waits so long, or until the signal; after `early`, also until the server at `base` has answered somebody, or the
- * browser is online again.
+ * Waits so long, or until the signal. After `early`, it also ends when the server at `base` answers another request, or when
+ * the browser is online again.
  *
  * @param {number} ms
  * @param {{clock: Clock, signal?: AbortSignal, base?: string, early?: number}} how

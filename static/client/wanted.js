@@ -1,23 +1,23 @@
-// What the tabs of a browser want of the one that leads, and where that one stands in each of those channels.
+// What the tabs of a browser want from the one that leads, and its position in each of those channels.
 
 /** @import { Positions } from './types.js' */
 
 import { Place } from './place.js';
 
-/** A poll asks for so many channels at most: what the server allows. */
+/** The most channels that one poll can ask for, as the server allows. */
 export const CHANNELS_MAX = 20;
 
-/** How often all tabs are asked what they want: one that crashed does not say that it wants nothing any more. */
+/** How often all tabs are asked what they want: a tab that crashed does not say that it wants nothing any more. */
 const CALL_MS = 20_000;
 
 export class Wanted {
   /**
-   * What other tabs said; `old` is from before they were last asked.
+   * What other tabs want; `old` if that is from before they were last asked.
    *
    * @type {Map<string, {want: Positions, old?: true}>}
    */
   tabs = new Map();
-  /** Where the leader stands, by channel. @type {Map<string, Place>} */
+  /** The positions of the leader, by channel. @type {Map<string, Place>} */
   places = new Map();
   calledAt = -Infinity;
 
@@ -33,7 +33,7 @@ export class Wanted {
   }
 
   /**
-   * Follows what is wanted now, and says whether the set changed. Where it stands already, it stays.
+   * Follows what is wanted now, and returns whether the set has changed. Positions that there are stay.
    *
    * @param {Positions} own what this tab wants
    */
