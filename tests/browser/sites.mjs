@@ -47,7 +47,7 @@ async function functionsSite(ports, access) {
   return { page: `http://127.0.0.1:${page}`, api: `http://127.0.0.1:${api}`, ports: [page, api], ...go };
 }
 
-async function freePort() {
+export async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
-const binary = process.env.LINGER_BIN ?? `${root}/target/debug/linger`;
+export const binary = process.env.LINGER_BIN ?? `${root}/target/debug/linger`;
 
 /** Starts a server, on a free port unless told otherwise. `log` has what it logged, an object for each line. */
 export async function startServer(...options) {
