@@ -139,8 +139,11 @@ for (const [name, start] of Object.entries(sites)) {
       const folder = await mkdtemp(join(root, 'tests/browser/node_modules/.access-'));
       try {
         await writeFile(join(folder, 'linger-private.json'), JSON.stringify({ keys: [made.privates.ES256] }));
-        const [[node], [py]] = [await blocks('js'), await blocks('python')];
+        const [[node, publishing], [py]] = [await blocks('js'), await blocks('python')];
         await writeFile(join(folder, 'mint.mjs'), node);
+        const here = publishing.replace('http://localhost:3000', site.api).replace('./client.js', `${root}/static/client.js`);
+        await writeFile(join(folder, 'publish.mjs'), `${node.replace("sub: '17'", `sub: '17', aud: '${audience}'`)}${here}`);
+        assert.match((await run(process.execPath, ['publish.mjs'], { cwd: folder })).stdout, /\npublished as \d+-\d+\n/);
         await writeFile(join(folder, 'mint.py'), py);
         for (const [program, file] of [[process.execPath, 'mint.mjs'], [python, 'mint.py']]) {
           const minted = (await run(program, [file], { cwd: folder })).stdout.trim();
@@ -150,6 +153,7 @@ for (const [name, start] of Object.entries(sites)) {
           const [, payload] = minted.split('.');
           const claims = JSON.parse(Buffer.from(payload, 'base64url'));
           const taken = await token({ ...claims, aud: audience });
+          assert.deepEqual([claims.sub, claims.nickname], ['17', 'ann']);
           assert.equal((await says(taken, `by ${file}`, 'news')).status, 200);
           assert.equal(await status(taken, 'channel=team.a'), 200);
           assert.equal(await status(taken, 'channel=team'), 403);
