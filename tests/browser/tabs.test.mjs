@@ -115,12 +115,14 @@ for (const [name, start] of Object.entries(sites)) {
       await abandoned.evaluate(async (channel) => {
         const { subscribe } = await import('./client.js');
         const { base } = await import('./config.js');
+        globalThis.leads = async () => (await navigator.locks.query()).held.length === 1;
         globalThis.batches = subscribe({ base, channel, last: 1 });
-        await globalThis.batches.next();
+        const first = globalThis.batches.next();
+        // Looked for here, since it leads for a moment only.
+        while (!(await globalThis.leads())) await new Promise((resolve) => setTimeout(resolve, 5));
+        await first;
       }, channel);
-      const leads = () => abandoned.evaluate(async () => (await navigator.locks.query()).held.length === 1);
-      await until('it leads', leads);
-      await until('it leads no more', async () => !(await leads()));
+      await until('it leads no more', () => abandoned.evaluate(async () => !(await globalThis.leads())));
       const other = await open(context);
       await outside('goes on');
       await shows(other, 'goes on');
