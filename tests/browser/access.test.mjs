@@ -253,9 +253,9 @@ for (const [name, start] of Object.entries(sites)) {
       await say(page, 'by Ann');
       await page.fill('#message', 'begun by Ann');
       assert.equal(await unsent(page), 1);
-      await context.unroute('**/pub');
       await page.goto(link('unsent', bob));
       await named(page, 'Bob');
+      await context.unroute('**/pub');
       await hasState(page, 'live');
       assert.equal(await unsent(page), 0);
       assert.equal(await page.inputValue('#message'), '');
