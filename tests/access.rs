@@ -60,13 +60,16 @@ async fn poll(host: &Host, token: &str, query: &str) -> Answer {
 
 /// Every host, with these keys.
 async fn hosts(keys: &Keys) -> Vec<Host> {
-    let mut hosts = vec![Host::server(&["--access-keys", &keys.file("linger-keys.json")]).await];
+    let file = keys.file("linger-keys.json");
     #[cfg(feature = "dynamodb")]
-    for variable in ["LINGER_ACCESS_KEYS", "LINGER_ACCESS_SECRET"] {
-        let set = fs::read_to_string(keys.file("linger-keys.json")).unwrap();
-        hosts.push(Host::functions_in(&[(variable, &set)]).await);
-    }
-    hosts
+    let set = fs::read_to_string(&file).unwrap();
+    Vec::from([
+        Host::server(&["--access-keys", &file]).await,
+        #[cfg(feature = "dynamodb")]
+        Host::functions_in(&[("LINGER_ACCESS_KEYS", &set)]).await,
+        #[cfg(feature = "dynamodb")]
+        Host::functions_in(&[("LINGER_ACCESS_SECRET", &set)]).await,
+    ])
 }
 
 fn check_refused(answer: &Answer, status: u16, code: &str, challenge: Option<&str>) {
