@@ -1,6 +1,7 @@
 //! HTTP to values and back, and the only place with status codes. Hosts transport the requests and answers.
 
 mod authorize;
+mod between;
 mod body;
 mod content;
 mod fields;
@@ -8,15 +9,14 @@ mod form;
 mod json;
 mod problem;
 mod publish;
-mod strangers;
 mod subscribe;
 
 use std::{any::Any, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION},
 };
 use http_body::Body;
 use tokio::time::Instant;
@@ -103,12 +103,12 @@ impl Api {
                 // A poll is held without its head.
                 let (head, _) = request.into_parts();
                 let query = head.uri.query().unwrap_or_default();
-                report.asked = strangers::poll(query);
+                report.asked = between::linger_for_poll(query);
                 let asked = Asked::in_query(query, &head.headers, &self.access, &mut report);
                 if let Ok(Asked::NextMessage { .. }) = asked
-                    && let Some(location) = strangers::own_address(&head.headers, query)
+                    && let Some(location) = between::own_address(&head.headers, query)
                 {
-                    return redirect(location);
+                    return bare(StatusCode::TEMPORARY_REDIRECT, LOCATION, location);
                 }
                 asked
             }
@@ -129,7 +129,7 @@ impl Api {
     {
         let parsed = publish::parse(request, &self.bodies, &self.access, report).await?;
         let (Publication { channel, draft, key }, _counted) = parsed;
-        report.asked = key.as_ref().and_then(strangers::publication);
+        report.asked = key.as_ref().and_then(between::linger_for_key);
         admit(&channel)?;
         let appended = self.service.publish(&channel, draft, key).await?;
         report.messages = usize::from(!appended.repeated);
@@ -192,57 +192,41 @@ pub fn refuse(problem: Problem) -> Response<Bytes> {
 /// The number of headers that most answers have, with those that hosts add.
 const HEADERS_USUAL: usize = 6;
 
-/// Gives an answer its status and headers. No other place does.
+/// Gives an answer its status and headers.
 fn respond(answer: Result<Bytes, Problem>, mut report: Report) -> Response<Bytes> {
-    let problem = answer.as_ref().err();
-    report.code = problem.map(Problem::code);
-    let status = problem.map_or(StatusCode::OK, Problem::status);
-    let media_type = problem.map_or("application/json", |_| "application/problem+json");
-    let retry_after = problem.and_then(Problem::retry_after);
-    let allow = problem.and_then(Problem::allow);
-    let accept_encoding = problem.and_then(Problem::accept_encoding);
-    let authenticate = problem.and_then(Problem::authenticate);
-
-    let mut response = Response::new(answer.unwrap_or_else(|problem| json::problem(&problem)));
-    *response.status_mut() = status;
+    let (status, media_type, body, problem) = match answer {
+        Ok(body) => (StatusCode::OK, "application/json", body, None),
+        Err(problem) => (problem.status(), "application/problem+json", json::problem(&problem), Some(problem)),
+    };
+    report.code = problem.as_ref().map(Problem::code);
     let asked = report.asked.take();
+
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
     response.extensions_mut().insert(report);
     let headers = response.headers_mut();
     headers.reserve(HEADERS_USUAL);
-    if let Some(asked) = asked {
-        headers.insert(strangers::FOR, asked);
-    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(seconds) = retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    if let Some(asked) = asked {
+        headers.insert(between::LINGER_FOR, asked);
     }
-    if let Some(encodings) = accept_encoding {
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
-    }
-    if let Some(challenge) = authenticate {
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-    }
-    if let Some(methods) = allow {
-        headers.insert(ALLOW, HeaderValue::from_static(methods));
+    if let Some(problem) = problem {
+        headers.extend(problem.headers());
     }
     response
 }
 
-/// The answer to a poll that is redirected to another address.
-fn redirect(location: HeaderValue) -> Response<Bytes> {
+/// An answer without a body, and with one more header.
+fn bare(status: StatusCode, name: HeaderName, value: HeaderValue) -> Response<Bytes> {
     let mut response = respond(Ok(Bytes::new()), Report::default());
-    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    *response.status_mut() = status;
     response.headers_mut().remove(CONTENT_TYPE);
-    response.headers_mut().insert(LOCATION, location);
+    response.headers_mut().insert(name, value);
     response
 }
 
 /// The answer to `OPTIONS`, where the host has not answered it as a preflight.
 fn options(allow: &'static str) -> Response<Bytes> {
-    let mut response = respond(Ok(Bytes::new()), Report::default());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().remove(CONTENT_TYPE);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-    response
+    bare(StatusCode::NO_CONTENT, ALLOW, HeaderValue::from_static(allow))
 }

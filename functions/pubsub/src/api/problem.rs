@@ -1,6 +1,9 @@
 //! The answers to what is wrong: RFC 9457 problem documents, each with a stable code.
 
-use http::StatusCode;
+use http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{ACCEPT_ENCODING, ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
+};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
@@ -187,17 +190,17 @@ impl Problem {
         self.retry_after.or(self.code.facts().2)
     }
 
-    /// How a body may be encoded (`Accept-Encoding`), if the request's had another encoding.
-    pub(super) fn accept_encoding(&self) -> Option<&'static str> {
-        (self.code == Code::UnsupportedMediaType).then_some("identity")
-    }
-
-    pub(super) fn authenticate(&self) -> Option<&'static str> {
-        self.authenticate
-    }
-
-    pub(super) fn allow(&self) -> Option<&'static str> {
-        self.allow
+    /// Its own headers.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let text = HeaderValue::from_static;
+        let no_encoding = (self.code == Code::UnsupportedMediaType).then_some("identity");
+        let all = [
+            (RETRY_AFTER, self.retry_after().map(HeaderValue::from)),
+            (ACCEPT_ENCODING, no_encoding.map(text)),
+            (WWW_AUTHENTICATE, self.authenticate.map(text)),
+            (ALLOW, self.allow.map(text)),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 }
 

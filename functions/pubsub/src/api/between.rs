@@ -8,7 +8,7 @@ use crate::message::Key;
 
 /// Which request an answer belongs to. A cache that ignores the query gives a client the answer to another request, and
 /// by this header the client notices.
-pub(super) const FOR: HeaderName = HeaderName::from_static("linger-for");
+pub(super) const LINGER_FOR: HeaderName = HeaderName::from_static("linger-for");
 
 /// The parameters that decide the answer: two requests with the same values may share one.
 const IDENTIFYING: [&[u8]; 5] = [b"channel", b"channels", b"cursor", b"last", b"before"];
@@ -20,7 +20,7 @@ const FOR_MAX_BYTES: usize = 2_200;
 const OF_BROWSERS: [&str; 3] = ["sec-fetch-mode", "sec-fetch-dest", "x-requested-with"];
 
 /// `Linger-For` of a poll: those parameters, as they are in its query.
-pub(super) fn poll(query: &str) -> Option<HeaderValue> {
+pub(super) fn linger_for_poll(query: &str) -> Option<HeaderValue> {
     let mut asked = Vec::with_capacity(query.len() + 1);
     for (_, pair) in pairs(query).filter(|(name, _)| IDENTIFYING.contains(name)) {
         asked.extend_from_slice(pair);
@@ -31,8 +31,8 @@ pub(super) fn poll(query: &str) -> Option<HeaderValue> {
     short.then(|| HeaderValue::try_from(asked).ok()).flatten()
 }
 
-/// `Linger-For` of a publication: its key.
-pub(super) fn publication(key: &Key) -> Option<HeaderValue> {
+/// `Linger-For` of a publish: its key.
+pub(super) fn linger_for_key(key: &Key) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("key={}", key.as_str())).ok()
 }
 
@@ -70,7 +70,7 @@ mod tests {
             ("", None),
             (&"channel=c&".repeat(250), None),
         ] {
-            assert_eq!(poll(query).as_ref().map(|header| header.to_str().unwrap()), asked, "{query}");
+            assert_eq!(linger_for_poll(query).as_ref().map(|header| header.to_str().unwrap()), asked, "{query}");
         }
     }
 
