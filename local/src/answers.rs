@@ -38,11 +38,11 @@ const REMEMBERED_BYTES_MAX: usize = 8 << 20;
 pub(crate) struct Answers {
     room: Arc<Semaphore>,
     /// The bytes of each larger one, by their address in memory.
-    under_way: Mutex<HashMap<Place, Weak<OwnedSemaphorePermit>>>,
+    under_way: Mutex<HashMap<BytesAt, Weak<OwnedSemaphorePermit>>>,
     compressed: Mutex<VecDeque<Compressed>>,
 }
 
-type Place = (usize, usize);
+type BytesAt = (usize, usize);
 
 struct Compressed {
     /// Kept, so that no other answer can get the same address.
@@ -51,12 +51,12 @@ struct Compressed {
 }
 
 /// The bytes of a large answer. They count until the last client has them.
-struct Counted {
+struct LargeAnswer {
     bytes: Bytes,
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for LargeAnswer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -116,7 +116,7 @@ impl Answers {
                 permit
             }
         };
-        Ok(Bytes::from_owner(Counted { bytes, _permit: permit }))
+        Ok(Bytes::from_owner(LargeAnswer { bytes, _permit: permit }))
     }
 
     fn gzip(&self, plain: &Bytes) -> Bytes {

@@ -18,7 +18,7 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// Refuses requests that are not HTTP/1.1, or are for another host.
+    /// Refuses requests that are malformed, or for another host.
     pub(crate) fn check<B>(&self, request: &Request<B>, ends: &Ends) -> Result<(), Problem> {
         let mut given = request.headers().get_all(HOST).iter();
         let plain = request.uri().authority().is_none() && request.uri().path().starts_with('/');
@@ -68,7 +68,7 @@ impl Hosts {
     }
 }
 
-/// The text of the header, if it is text.
+/// The header's host, if there is one.
 fn host(headers: &HeaderMap, version: Version) -> Result<Option<Authority>, Problem> {
     let malformed = |detail| Problem::new(Code::MalformedRequest, detail);
     let mut given = headers.get_all(HOST).iter();
@@ -76,14 +76,14 @@ fn host(headers: &HeaderMap, version: Version) -> Result<Option<Authority>, Prob
         (Some(host), None) => host,
         (None, _) if version < Version::HTTP_11 => return Ok(None),
         (None, _) => return Err(malformed("there is no Host")),
-        _ => return Err(malformed("there are two Hosts")),
+        _ => return Err(malformed("there is more than one Host")),
     };
     if host.is_empty() {
         return Ok(None);
     }
-    let host = Authority::try_from(host.as_bytes()).map_err(|_| malformed("the Host is none"))?;
+    let host = Authority::try_from(host.as_bytes()).map_err(|_| malformed("the Host is no valid host"))?;
     if host.as_str().contains('@') || host.host().is_empty() {
-        Err(malformed("the Host is none"))
+        Err(malformed("the Host is no valid host"))
     } else {
         Ok(Some(host))
     }

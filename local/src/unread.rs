@@ -23,18 +23,18 @@ use tokio::time::timeout;
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// Takes a body that is dropped before its end.
-type Place = Arc<Mutex<Option<Body>>>;
+type Returned = Arc<Mutex<Option<Body>>>;
 
 /// What may be left of a request's body after the answer.
 pub(crate) struct Rest {
-    place: Option<Place>,
+    place: Option<Returned>,
     /// A client that waits for `100 Continue` has not sent it, and should not.
     waits: bool,
 }
 
 struct Lent {
     body: Option<Body>,
-    rest: Place,
+    rest: Returned,
 }
 
 /// A request whose body is returned if it is not read to its end.
@@ -42,7 +42,7 @@ pub(crate) fn lend(mut request: Box<Request>) -> (Box<Request>, Rest) {
     if request.body().is_end_stream() {
         return (request, Rest { place: None, waits: false });
     }
-    let (place, waits) = (Place::default(), request.headers().contains_key(EXPECT));
+    let (place, waits) = (Returned::default(), request.headers().contains_key(EXPECT));
     let (body, rest) = (Some(mem::take(request.body_mut())), Arc::clone(&place));
     *request.body_mut() = Body::new(Lent { body, rest });
     (request, Rest { place: Some(place), waits })

@@ -103,11 +103,11 @@ impl<T> DynamoDb<T> {
 
 impl<T: Table> Store for DynamoDb<T> {
     fn append<'a>(&'a self, channel: &'a Channel, draft: Draft, key: Option<Key>) -> Pending<'a, Appended> {
-        Box::pin(async move { self.in_time(self.append(channel, &draft, key.as_ref())).await })
+        Box::pin(async move { self.in_time(self.publish(channel, &draft, key.as_ref())).await })
     }
 
     fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Pending<'a, Batch> {
-        Box::pin(self.in_time(self.read(channel, start, limit)))
+        Box::pin(self.in_time(self.read_from(channel, start, limit)))
     }
 
     fn tail<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Box<dyn Tail + 'a> {

@@ -19,7 +19,7 @@ use crate::{
     client::{Client, failure},
     head::{Head, Terms},
     item::{LogName, Pointer, Slot},
-    table::{Consistency, Counted, Moved, Page, Range, Table, TableError},
+    table::{Consistency, CountUp, Moved, Page, Range, Table, TableError},
 };
 
 impl Client {
@@ -60,7 +60,7 @@ impl Client {
 }
 
 impl Table for Client {
-    async fn count_up(&self, channel: &Channel, terms: Terms) -> Result<Counted, TableError> {
+    async fn count_up(&self, channel: &Channel, terms: Terms) -> Result<CountUp, TableError> {
         let condition = "#time > :quiet AND #time < :ahead AND #due > :now \
             AND (#retention >= :retention OR #kept < #retention)";
         let sent = self
@@ -79,8 +79,8 @@ impl Table for Client {
             .await;
         self.count(Kind::GiveOut, 1.0, &sent, UpdateItemOutput::consumed_capacity);
         match sent {
-            Ok(given) => head_of(given.attributes().ok_or(TableError::NoAnswer)?).map(Counted::Up),
-            Err(error) => Ok(Counted::Not(update_failed(&error)?.map(head_of).transpose()?)),
+            Ok(given) => head_of(given.attributes().ok_or(TableError::NoAnswer)?).map(CountUp::Done),
+            Err(error) => Ok(CountUp::Refused(update_failed(&error)?.map(head_of).transpose()?)),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
 pub(crate) trait Table: Send + Sync + 'static {
     /// Counts up the head of a channel and sets its time, if the terms allow that. Otherwise returns the head that is
     /// there.
-    fn count_up(&self, channel: &Channel, terms: Terms) -> impl Requested<Counted>;
+    fn count_up(&self, channel: &Channel, terms: Terms) -> impl Requested<CountUp>;
 
     /// Replaces the head `old`, which is recognised by its epoch and `last`. Returns whether it did.
     fn put_head(&self, channel: &Channel, old: Option<Head>, new: Head) -> impl Requested<bool>;
@@ -45,11 +45,11 @@ impl<T, F: Future<Output = Result<T, TableError>> + Send> Requested<T> for F {}
 
 /// The result of counting up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Counted {
+pub(crate) enum CountUp {
     /// The head as it is now.
-    Up(Head),
+    Done(Head),
     /// The terms don't allow it for this head, or there is none.
-    Not(Option<Head>),
+    Refused(Option<Head>),
 }
 
 /// The result of moving a key.

@@ -20,7 +20,7 @@ use crate::{
     head::Terms,
     item::{LogName, Slot},
     simulation::{line::Line, table::SimulatedTable},
-    table::{Counted, Table},
+    table::{CountUp, Table},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -87,13 +87,13 @@ impl Process {
     async fn die(&self) -> u64 {
         let terms = Terms::new(self.clock.unix_ms(), self.store.retention_ms);
         match self.line.count_up(&Channel::default(), terms).await.unwrap() {
-            Counted::Up(head) => head.last,
-            Counted::Not(Some(head)) => {
+            CountUp::Done(head) => head.last,
+            CountUp::Refused(Some(head)) => {
                 let next = head.next(terms).unwrap();
                 assert!(self.line.put_head(&Channel::default(), Some(head), next).await.unwrap());
                 next.last
             }
-            Counted::Not(None) => panic!("there is no log"),
+            CountUp::Refused(None) => panic!("there is no log"),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::line::Line;
 use crate::{
     head::{Head, Terms},
     item::{LogName, Pointer, Slot},
-    table::{Consistency, Counted, Moved, Page, Range, Table, TableError},
+    table::{Consistency, CountUp, Moved, Page, Range, Table, TableError},
 };
 
 /// One lie.
@@ -108,12 +108,12 @@ impl Liar {
 }
 
 impl Table for Liar {
-    async fn count_up(&self, channel: &Channel, mut terms: Terms) -> Result<Counted, TableError> {
+    async fn count_up(&self, channel: &Channel, mut terms: Terms) -> Result<CountUp, TableError> {
         if self.tells(Lie::AnyClockIsRight) {
             terms.ahead = u64::MAX / 4;
         }
         if self.tells(Lie::EverythingExpired) {
-            return Ok(Counted::Not(self.line.head(channel).await?));
+            return Ok(CountUp::Refused(self.line.head(channel).await?));
         }
         self.line.count_up(channel, terms).await
     }

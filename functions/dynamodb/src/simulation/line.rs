@@ -19,7 +19,7 @@ use super::{
 use crate::{
     head::{Head, Terms},
     item::{LogName, Pointer, Slot},
-    table::{Consistency, Counted, Moved, Page, Range, Table, TableError},
+    table::{Consistency, CountUp, Moved, Page, Range, Table, TableError},
 };
 
 /// The timeout of one try.
@@ -255,7 +255,7 @@ impl Faults {
 }
 
 impl Table for Line {
-    async fn count_up(&self, channel: &Channel, terms: Terms) -> Result<Counted, TableError> {
+    async fn count_up(&self, channel: &Channel, terms: Terms) -> Result<CountUp, TableError> {
         let channel = channel.clone();
         self.request("count up", move |table| table.with(|state| state.count_up(&channel, terms))).await
     }

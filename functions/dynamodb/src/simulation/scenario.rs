@@ -30,7 +30,7 @@ use super::{
 use crate::{
     head::Terms,
     item::{LogName, Slot},
-    table::{Counted, Table},
+    table::{CountUp, Table},
 };
 
 const BEGUN_MS: u64 = 1_000_000_000_000;
@@ -316,7 +316,7 @@ impl Simulation {
         let terms = Terms::new(process.clock.unix_ms(), millis(process.running().kept));
         let channel = &self.channels[0];
         match process.line.count_up(channel, terms).await {
-            Ok(Counted::Up(head)) => Some((LogName::new(channel, head.epoch), head.last)),
+            Ok(CountUp::Done(head)) => Some((LogName::new(channel, head.epoch), head.last)),
             _ => None,
         }
     }

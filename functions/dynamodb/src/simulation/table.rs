@@ -17,7 +17,7 @@ use super::random::Random;
 use crate::{
     head::{Head, Terms},
     item::{LogName, Pointer, Slot},
-    table::{Consistency, Counted, Moved, Page, Range, Table, TableError},
+    table::{Consistency, CountUp, Moved, Page, Range, Table, TableError},
 };
 
 /// One table, shared by processes.
@@ -182,14 +182,14 @@ impl State {
         self.written.entry((log.as_str().to_owned(), offset)).or_insert(elapsed);
     }
 
-    pub(super) fn count_up(&mut self, channel: &Channel, terms: Terms) -> Counted {
+    pub(super) fn count_up(&mut self, channel: &Channel, terms: Terms) -> CountUp {
         let old = self.heads.get(channel).copied();
         match old.filter(|head| terms.allow(head)) {
-            None => Counted::Not(old),
+            None => CountUp::Refused(old),
             Some(head) => {
                 let head = Head { last: head.last + 1, time: terms.now, ..head };
                 self.heads.insert(channel.clone(), head);
-                Counted::Up(head)
+                CountUp::Done(head)
             }
         }
     }
@@ -271,7 +271,7 @@ impl Terms {
 
 /// Without a line, every request is answered at once.
 impl Table for SimulatedTable {
-    async fn count_up(&self, channel: &Channel, terms: Terms) -> Result<Counted, TableError> {
+    async fn count_up(&self, channel: &Channel, terms: Terms) -> Result<CountUp, TableError> {
         Ok(self.with(|state| state.count_up(channel, terms)))
     }
 

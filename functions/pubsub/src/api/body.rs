@@ -20,7 +20,7 @@ pub(super) struct Bodies {
 }
 
 /// What a body counts for until it is dropped: nothing if it is small.
-pub(super) struct Counted(Option<OwnedSemaphorePermit>);
+pub(super) struct BodyPermit(Option<OwnedSemaphorePermit>);
 
 impl Default for Bodies {
     fn default() -> Self {
@@ -31,7 +31,7 @@ impl Default for Bodies {
 impl Bodies {
     /// Reads a body. One that is too large is read a while longer and thrown away: if the connection were closed while
     /// the client still sends, the client might never see the answer.
-    pub(super) async fn collect<B>(&self, body: B) -> Result<(Vec<u8>, Counted), Problem>
+    pub(super) async fn collect<B>(&self, body: B) -> Result<(Vec<u8>, BodyPermit), Problem>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -39,12 +39,12 @@ impl Bodies {
         timeout(BODY_WAIT_MAX, self.read(body)).await.unwrap_or_else(|_| Err(Problem::new(Code::SlowBody, late)))
     }
 
-    async fn read<B>(&self, mut body: B) -> Result<(Vec<u8>, Counted), Problem>
+    async fn read<B>(&self, mut body: B) -> Result<(Vec<u8>, BodyPermit), Problem>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let mut kept = Vec::new();
-        let mut counted = Counted(None);
+        let mut counted = BodyPermit(None);
         let declared = body.size_hint();
         let mut len = usize::try_from(declared.lower()).unwrap_or(usize::MAX);
         if len <= BODY_DRAIN_BYTES_MAX {
@@ -58,7 +58,7 @@ impl Bodies {
                 };
                 len += data.len();
                 if len > BODY_BYTES_MAX {
-                    (kept, counted) = (Vec::new(), Counted(None));
+                    (kept, counted) = (Vec::new(), BodyPermit(None));
                     continue;
                 }
                 if len > BODY_UNCOUNTED_BYTES && counted.0.is_none() {
@@ -78,11 +78,11 @@ impl Bodies {
         }
     }
 
-    fn count(&self, bytes: usize) -> Result<Counted, Problem> {
+    fn count(&self, bytes: usize) -> Result<BodyPermit, Problem> {
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(permits);
         let full = |_| Problem::new(Code::Overloaded, "too many large bodies are under way; nothing was published");
-        room.map(|permit| Counted(Some(permit))).map_err(full)
+        room.map(|permit| BodyPermit(Some(permit))).map_err(full)
     }
 }
 

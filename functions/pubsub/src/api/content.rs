@@ -10,7 +10,7 @@ use http_body::Body;
 use super::{
     Code, Problem,
     authorize::TOKEN,
-    body::{Bodies, Counted},
+    body::{Bodies, BodyPermit},
     fields::{Fields, Value},
     form, json,
 };
@@ -38,7 +38,7 @@ pub(super) async fn read<const N: usize, B>(
     takes: Takes,
     bodies: &Bodies,
     names: [&'static str; N],
-) -> Result<(HeaderMap, Fields<'static, N>, Counted), Problem>
+) -> Result<(HeaderMap, Fields<'static, N>, BodyPermit), Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {

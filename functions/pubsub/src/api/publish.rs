@@ -6,7 +6,7 @@ use http_body::Body;
 
 use super::{
     Code, Problem, Report, authorize,
-    body::{Bodies, Counted},
+    body::{Bodies, BodyPermit},
     content::{self, Takes},
     fields::{self, Fields},
 };
@@ -37,7 +37,7 @@ pub(super) async fn parse<B>(
     bodies: &Bodies,
     access: &Access,
     report: &mut Report,
-) -> Result<(Publication, Counted), Problem>
+) -> Result<(Publication, BodyPermit), Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
