@@ -33,7 +33,7 @@ const FIRST_PAGE_SLOTS: usize = 10;
 const NEXT_PAGE_SLOTS: usize = 1_000;
 
 /// How many old holes a beginning decides, those nearest the end. Their publishers have given up, unless clocks are
-/// minutes apart.
+/// more than 5 s apart.
 const OLD_HOLES_MAX: usize = 100;
 
 /// The upper part of a log.

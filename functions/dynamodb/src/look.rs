@@ -1,7 +1,5 @@
 //! One look: what comes after a cursor now.
 
-use std::collections::BTreeMap;
-
 use pubsub::{
     batch::{Batch, Limit},
     channel::Channel,
@@ -12,7 +10,7 @@ use pubsub::{
 use crate::{
     DynamoDb,
     head::Head,
-    item::{LogName, Slot},
+    item::LogName,
     table::{Consistency, Range, Table, TableError},
     walk::{Times, Walk},
 };
@@ -24,7 +22,7 @@ pub(crate) const PAGE_SLOTS: usize = 100;
 pub(crate) const PAGES_MAX: usize = 50;
 
 impl<T: Table> DynamoDb<T> {
-    pub(crate) async fn read(&self, channel: &Channel, start: Start, limit: Limit) -> Result<Batch, StoreError> {
+    pub(crate) async fn read_from(&self, channel: &Channel, start: Start, limit: Limit) -> Result<Batch, StoreError> {
         match start {
             Start::After(cursor) => self.look(channel, cursor, limit).await,
             Start::Earliest => self.earliest(channel, limit).await,
@@ -53,7 +51,7 @@ impl<T: Table> DynamoDb<T> {
         let page = self.table.query(&log, Range::Above(at.offset()), Consistency::Eventual, PAGE_SLOTS).await?;
         let more_above = page.slots.last().map(|(offset, _)| *offset).filter(|_| page.more);
         let mut walk = Walk::from(at.offset());
-        self.walk(&mut walk, channel, at.epoch(), &page.slots.into_iter().collect());
+        walk.over(channel, at.epoch(), &page.slots.into_iter().collect(), self.times());
         Ok((walk, more_above))
     }
 
@@ -122,7 +120,7 @@ impl<T: Table> DynamoDb<T> {
                 continue;
             }
             let mut slots = page.slots.into_iter().collect();
-            self.walk(walk, channel, head.epoch, &slots);
+            walk.over(channel, head.epoch, &slots, self.times());
             if walk.messages.is_empty() {
                 let aged = walk.holes.iter().take(walk.aged);
                 let ripe = walk.holes.iter().skip(walk.aged).filter(|hole| ripe(**hole));
@@ -130,7 +128,7 @@ impl<T: Table> DynamoDb<T> {
                 if !decidable.is_empty() {
                     slots.extend(self.decide(&log, decidable, head, seen).await?);
                     *walk = Walk { missed: walk.missed, ..Walk::from(walk.position) };
-                    self.walk(walk, channel, head.epoch, &slots);
+                    walk.over(channel, head.epoch, &slots, self.times());
                 }
             }
             if !walk.messages.is_empty() || !walk.holes.is_empty() || walk.barred || !page.more {
@@ -157,12 +155,6 @@ impl<T: Table> DynamoDb<T> {
 
     pub(crate) fn times(&self) -> Times {
         Times { now: self.clock.unix_ms(), horizon: self.horizon() }
-    }
-
-    /// Walks over these slots, with the times of this moment.
-    fn walk(&self, walk: &mut Walk, channel: &Channel, epoch: u64, slots: &BTreeMap<u64, Slot>) {
-        let above = slots.range(walk.position + 1..);
-        walk.over(channel, epoch, above.map(|(offset, slot)| (*offset, slot)), self.times());
     }
 }
 

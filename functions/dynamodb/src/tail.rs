@@ -36,8 +36,8 @@ const LIVELY: Duration = Duration::from_secs(1);
 /// The pause on an idle channel.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-/// What each channel of a poll adds to the pause on an idle channel, if all its holds wait on that many. With 20
-/// channels the pause is 1.5 s, so that a hold on them costs less than five holds on one.
+/// The least pauses for each channel of a poll, if all holds wait on that many: while there are messages, and on an idle
+/// channel. With 20 channels the latter is 1.5 s, so that a hold on them costs less than five holds on one.
 const PAUSE_MIN_EACH: Duration = Duration::from_millis(15);
 const PAUSE_MAX_EACH: Duration = Duration::from_millis(75);
 

@@ -1,6 +1,6 @@
 //! From slots to messages: what may be delivered, and where a reader must stop.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use pubsub::{channel::Channel, cursor::Cursor, message::Message};
 
@@ -54,16 +54,10 @@ impl Walk {
         self.messages.is_empty() && !self.missed
     }
 
-    /// Walks over slots above the position, upward.
-    pub(crate) fn over<'a>(
-        &mut self,
-        channel: &Channel,
-        epoch: u64,
-        slots: impl IntoIterator<Item = (u64, &'a Slot)>,
-        times: Times,
-    ) {
+    /// Walks over the slots above the position, upward.
+    pub(crate) fn over(&mut self, channel: &Channel, epoch: u64, slots: &BTreeMap<u64, Slot>, times: Times) {
         let mut below = self.position;
-        for (offset, slot) in slots {
+        for (&offset, slot) in slots.range(self.position + 1..) {
             let hole = offset > below + 1;
             // Nothing above a delivered message has expired, whatever the clock of its publisher was.
             if !self.has_stopped() && self.messages.is_empty() && times.expired(slot) {
@@ -125,7 +119,7 @@ mod tests {
     /// What a reader at 4 finds in these slots: its position, the messages, missed, holes, aged, barred.
     fn walked(slots: &[(u64, Slot)]) -> (u64, Vec<u64>, bool, Vec<u64>, usize, bool) {
         let mut walk = Walk::from(4);
-        walk.over(&Channel::default(), 7, slots.iter().map(|(offset, slot)| (*offset, slot)), TIMES);
+        walk.over(&Channel::default(), 7, &slots.iter().cloned().collect(), TIMES);
         let offsets = walk.messages.iter().map(|message| message.id().offset()).collect();
         (walk.position, offsets, walk.missed, walk.holes, walk.aged, walk.barred)
     }

@@ -11,7 +11,6 @@
 use std::{
     collections::HashMap,
     iter,
-    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -70,7 +69,7 @@ struct State {
     /// When the last successful close look began; nothing before the first.
     looked_closely: Option<Instant>,
     /// When the last hold left.
-    deserted: Instant,
+    last_left: Instant,
     holds: Holds,
 }
 
@@ -158,7 +157,7 @@ impl Followers {
             shown: clock::now(),
             looked_ms: self.clock.unix_ms(),
             looked_closely: None,
-            deserted: clock::now(),
+            last_left: clock::now(),
             holds: Holds { counts: [0; POLL_CHANNELS_MAX + 1], fewest: among },
         };
         let news = broadcast::Sender::new(FOLLOWER_BATCHES);
@@ -202,25 +201,22 @@ impl Follower {
         let listed = Listed { follower: &self, registry: &registry };
         let stands = self.state().last.cursor();
         let mut tail = store.tail(&self.channel, stands);
-        'follow: loop {
+        loop {
             let (begun, begun_ms) = (clock::now(), clock.unix_ms());
             tail.pace(self.state().holds.fewest);
-            let mut next = pin!(tail.next());
-            let look = loop {
-                tokio::select! {
-                    // Checked first, so that a channel that always has new messages can't keep its follower for ever.
-                    biased;
-                    () = self.deserted() => {
-                        // Joining takes the same lock, so no hold joins while the follower ends.
-                        let mut entries = registry.lock();
-                        if self.news.receiver_count() == 0 {
-                            listed.remove_from(&mut entries);
-                            return;
-                        }
+            let look = tokio::select! {
+                // Checked first, so that a channel that always has new messages can't keep its follower for ever.
+                biased;
+                () = self.deserted() => {
+                    // Joining takes the same lock, so no hold joins while the follower ends.
+                    let mut entries = registry.lock();
+                    if self.news.receiver_count() > 0 {
+                        continue;
                     }
-                    () = self.hurried.notified() => continue 'follow,
-                    look = next.as_mut() => break look,
+                    return listed.remove_from(&mut entries);
                 }
+                () = self.hurried.notified() => continue,
+                look = tail.next() => look,
             };
             // A follower ends at an item that it can't read. Each of its holds reads for itself and reports it.
             let Ok(look) = look else { return };
@@ -262,7 +258,7 @@ impl Follower {
     /// The time at which the follower ends if no hold comes.
     fn kept_until(&self) -> Instant {
         let last_hold = match self.news.receiver_count() {
-            0 => self.state().deserted,
+            0 => self.state().last_left,
             _ => clock::now(),
         };
         last_hold + FOLLOWER_IDLE
@@ -346,7 +342,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(follower) = self.follower.upgrade() {
             let mut state = follower.state();
-            state.deserted = clock::now();
+            state.last_left = clock::now();
             state.holds.leave(self.among);
         }
     }

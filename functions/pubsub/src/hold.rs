@@ -64,7 +64,6 @@ pub(crate) struct Hold<'a> {
 /// One of its channels.
 struct Wait<'a> {
     channel: &'a Channel,
-    wanted: Wanted,
     /// Its position. It moves without an answer past offsets that have no message, and in a hold for a single message also
     /// past what was missed.
     at: Cursor,
@@ -90,11 +89,11 @@ impl<'a> Reader<'a> {
     async fn sit(self, place: &'a Place) -> Wait<'a> {
         let Place { channel, start } = place;
         let at = start.cursor().unwrap_or(Cursor::ORIGIN);
-        let mut wait = Wait { channel, wanted: self.wanted, at, seat: None, found: None, looked: false };
+        let mut wait = Wait { channel, at, seat: None, found: None, looked: false };
         wait.seat = start.cursor().and_then(|at| self.followers.join_unread(channel, at, self.among));
         if wait.seat.is_none() {
             wait.found = match self.read(channel, *start).await {
-                Ok(batch) => wait.take(batch).map(Ok),
+                Ok(batch) => wait.take(batch, self.wanted).map(Ok),
                 Err(error) => Some(Err(error)),
             };
             if wait.found.is_none() {
@@ -116,7 +115,7 @@ impl<'a> Reader<'a> {
                 && let Ok(batch) = seat.batch().await
             {
                 match batch.following(wait.at, limit) {
-                    Following::Batch(batch) => match wait.take(batch) {
+                    Following::Batch(batch) => match wait.take(batch, self.wanted) {
                         Some(batch) => return Ok(batch),
                         None => continue,
                     },
@@ -133,7 +132,7 @@ impl<'a> Reader<'a> {
                 Err(error) => return Err(error),
             };
             wait.looked = true;
-            if let Some(batch) = wait.take(batch) {
+            if let Some(batch) = wait.take(batch, self.wanted) {
                 return Ok(batch);
             }
             if let Ok(seat) = self.followers.join(wait.channel, wait.at, self.among) {
@@ -208,9 +207,9 @@ fn told_by_now(
 
 impl Wait<'_> {
     /// Goes on behind a batch, and returns it if it is an answer.
-    fn take(&mut self, batch: Arc<Batch>) -> Option<Arc<Batch>> {
+    fn take(&mut self, batch: Arc<Batch>, wanted: Wanted) -> Option<Arc<Batch>> {
         self.at = batch.cursor();
-        self.wanted.is_met_by(&batch).then_some(batch)
+        wanted.is_met_by(&batch).then_some(batch)
     }
 
     /// Whether the first look failed because the store did not answer. An item that can't be read is another failure.

@@ -1,7 +1,7 @@
-//! Every maximum, with its arithmetic.
+//! The maxima of the HTTP API and of a process, with their arithmetic. What concerns one module stands there.
 //!
-//! Clients may rely on the constants: they are part of the HTTP API. Those in [`Limits`] are a host's own, and can be
-//! set by environment variables.
+//! Clients may rely on those of the HTTP API, as `docs/API.md` lists them. Those in [`Limits`] are a host's own, and can
+//! be set by environment variables.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 pub const BODY_DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
 /// A body of this size or less does not count against [`BODIES_BYTES_MAX`], so that small publishes are taken however
-/// many large ones are under way. A connection with such a body takes 51 KB, so 20,000 are 1.0 GB, and each is given up
+/// many large ones are under way. A connection with such a body takes 48 KB, so 20,000 are 1.0 GB, and each is given up
 /// after 10 s.
 pub const BODY_UNCOUNTED_BYTES: usize = 16 * 1024;
 

@@ -118,9 +118,9 @@ impl Service {
 
     /// What there is at each place, in their order. If that is nothing, holds until the first of them has something, or
     /// until `until`. A poll that may be held is admitted before anything is read for it, so that a refused one costs
-    /// nothing; one that only looks needs no admission. When the time is over, or the process stops, the answer is
-    /// empty and its cursors are those of the beginning: nothing is claimed that was not read. All messages together
-    /// have at most 512 KiB.
+    /// nothing; one that only looks needs no admission. When the time is over, or the process stops, each place is
+    /// answered as far as it was read. A place that nobody has looked at closely since the poll began is read once more.
+    /// All messages together have at most 512 KiB.
     ///
     /// # Errors
     /// [`Refusal`] when it can't even look. A place with a cursor that can't be read is left out while others have

@@ -40,9 +40,9 @@ pub trait Store: Send + Sync + 'static {
 
 /// A reader that follows one log, and keeps what it has learnt from one look to the next.
 pub trait Tail: Send {
-    /// What comes after the last batch: as soon as there is something (messages, or `missed`), or nothing after about a
-    /// second in which it looked at the log. It repeats a look that fails until one succeeds, so a tail that is silent
-    /// for longer can't reach its log. It fails only with [`StoreError::Corrupt`].
+    /// The next look: what comes after the last batch, possibly nothing. A look comes at least every 1.5 s. One that fails
+    /// is repeated until it succeeds, so a tail that is silent for longer can't reach its log. It fails only with
+    /// [`StoreError::Corrupt`].
     ///
     /// May be dropped at any await and asked again.
     fn next(&mut self) -> Pending<'_, Look>;

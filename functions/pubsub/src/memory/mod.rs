@@ -6,8 +6,8 @@
 //!
 //! A full store still takes messages. At its maximum of bytes or keys, the largest channels lose their oldest messages,
 //! until they are as large as the next: whoever fills the store pays for it, and a quiet channel keeps its messages. At
-//! its maximum of channels, a new one replaces the smallest that was silent for a minute and that nobody waits on. A
-//! stranger who makes channels by the thousand locks others out for a minute at most. Clients that had not received a
+//! its maximum of channels, the smallest are forgotten: of those that were silent for a minute and that nobody waits on.
+//! A stranger who makes channels by the thousand locks others out for a minute at most. Clients that had not received a
 //! dropped message are told `missed`.
 
 mod log;
@@ -107,8 +107,9 @@ impl Memory {
         Ok(state.push(channel, draft, key, load, now))
     }
 
-    fn read_now(&self, state: &mut State, channel: &Channel, start: Start, limit: Limit) -> Batch {
+    fn read_now(&self, channel: &Channel, start: Start, limit: Limit) -> Batch {
         let (_, horizon) = self.now_and_horizon();
+        let mut state = self.state();
         state.expire(channel, horizon);
         match state.logs.get(channel) {
             Some(log) => log.read(start, limit),
@@ -123,7 +124,7 @@ impl Store for Memory {
     }
 
     fn read<'a>(&'a self, channel: &'a Channel, start: Start, limit: Limit) -> Pending<'a, Batch> {
-        Box::pin(async move { Ok(self.read_now(&mut self.state(), channel, start, limit)) })
+        Box::pin(async move { Ok(self.read_now(channel, start, limit)) })
     }
 
     fn tail<'a>(&'a self, channel: &'a Channel, after: Cursor) -> Box<dyn Tail + 'a> {
@@ -142,7 +143,7 @@ struct Waiter<'a> {
 
 impl Waiter<'_> {
     fn look(&mut self) -> Look {
-        let batch = self.memory.read_now(&mut self.memory.state(), self.channel, Start::After(self.at), Limit::MAX);
+        let batch = self.memory.read_now(self.channel, Start::After(self.at), Limit::MAX);
         self.at = batch.cursor();
         Look { batch, closely: true }
     }
@@ -183,11 +184,11 @@ impl State {
     }
 
     /// Drops all expired messages, and logs that are silent and that nobody waits on, if the last sweep was long enough
-    /// ago. Returns whether it did.
-    fn sweep_after(&mut self, interval_ms: u64, now: u64, horizon: u64) -> bool {
+    /// ago.
+    fn sweep_after(&mut self, interval_ms: u64, now: u64, horizon: u64) {
         // Also when the clock was set back.
         if now.abs_diff(self.swept_ms) < interval_ms {
-            return false;
+            return;
         }
         self.swept_ms = now;
         let silent_since = horizon.saturating_sub(millis(SILENCE_MARGIN));
@@ -199,7 +200,6 @@ impl State {
             }
             kept
         });
-        true
     }
 
     /// The message that was appended with this key, if there is one.

@@ -25,7 +25,7 @@ impl Bench {
 
     fn read(&self, channel: &str, start: Start) -> Batch {
         let channel = Channel::parse(channel).unwrap();
-        self.memory.read_now(&mut self.memory.state(), &channel, start, Limit::MAX)
+        self.memory.read_now(&channel, start, Limit::MAX)
     }
 
     fn texts(&self, channel: &str) -> Vec<String> {
