@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -27,13 +27,14 @@ use tokio::{
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const ANY: Wanted = Wanted::Batch(Limit::MAX);
 
-/// A memory store that counts its reads. On command it fails, its tails learn of nothing, and appends take a second, or
-/// panic.
+/// A memory store that counts its reads. On command it fails, its tails learn of nothing or come upon an item that they
+/// can't read, and appends take a second, or panic.
 pub(crate) struct Counted {
     memory: Mutex<Arc<Memory>>,
     reads: AtomicUsize,
     pub(crate) tails: AtomicUsize,
     pub(crate) failing: AtomicUsize,
+    pub(crate) corrupt: AtomicBool,
     /// A channel that can't be read.
     pub(crate) unreadable: Mutex<Option<Channel>>,
     /// How many channels its holds wait on, as each tail was told.
@@ -85,6 +86,9 @@ impl Tail for CutTail<'_> {
             while self.store.failing.load(Relaxed) > 0 {
                 sleep(SECOND / 4).await;
             }
+            if self.store.corrupt.load(Relaxed) {
+                return Err(StoreError::Corrupt);
+            }
             let look = self.memory.tail(self.channel, self.at).next().await?;
             self.at = look.batch.cursor();
             Ok(look)
@@ -115,6 +119,7 @@ pub(crate) fn bench_with(limits: Limits) -> Bench {
         reads: 0.into(),
         tails: 0.into(),
         failing: 0.into(),
+        corrupt: false.into(),
         unreadable: Mutex::default(),
         paces: Mutex::default(),
     });

@@ -356,6 +356,31 @@ async fn there_are_at_most_so_many_followers_and_refusing_one_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_follower_that_fails_is_forgotten() {
+    let bench = bench();
+    let herd = bench.holds(3, Start::Latest).await;
+    bench.store.corrupt.store(true, Relaxed);
+    sleep(2 * SECOND).await;
+    for held in herd {
+        held.abort();
+    }
+    settle().await;
+    assert_eq!(bench.stats().followers, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_comes_does_not_hurry_the_follower_of_others_like_it() {
+    let bench = bench();
+    let id = bench.publish("one").await;
+    let _held = bench.holds(1, Start::After(id)).await;
+    let looks = || bench.store.paces.lock().unwrap().len();
+    let before = looks();
+    let _others = bench.holds(10, Start::After(id)).await;
+    let _one_more = bench.holds(1, Start::After(id)).await;
+    assert_eq!(looks(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_follower_does_not_keep_what_it_said_last() {
     let bench = bench();
     let _held = bench.holds(1, Start::Latest).await;

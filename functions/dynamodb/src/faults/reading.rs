@@ -51,6 +51,35 @@ async fn any_number_of_lost_offsets_in_a_row_hides_no_message_that_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_missed_something_is_told_so_also_when_the_next_slot_is_an_old_hole() {
+    let world = world();
+    let process = world.process(24 * HOUR);
+    let first = process.say("first").await;
+    process.say("gone").await;
+    world.clock.advance(23 * HOUR);
+    process.die().await;
+    process.say("later").await;
+    // What has expired is not deleted yet.
+    world.clock.advance(2 * HOUR);
+    let batch = process.read(Start::After(first)).await;
+    assert_eq!((texts(&batch), batch.missed()), (vec!["later"], true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_gives_an_old_hole_no_time() {
+    let world = world();
+    let process = world.process(24 * HOUR);
+    let (first, channel) = (process.say("first").await, Channel::default());
+    process.die().await;
+    process.say("above").await;
+    sleep(11 * SECOND).await;
+    let begun = clock::now();
+    let mut tail = process.store.tail(&channel, first);
+    while texts(&tail.next().await.unwrap().batch) != ["above"] {}
+    assert!(clock::now() - begun < SECOND / 2, "{:?}", clock::now() - begun);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_only_looks_waits_ten_seconds_at_most_whatever_the_clock_of_a_writer() {
     for off_ms in [-300_000_i64, -20_000, -3_000, 0, 3_000, 8_000, 20_000, 300_000] {
         let world = world();
@@ -240,6 +269,27 @@ async fn a_follower_asks_often_after_news_and_below_a_hole_and_seldom_otherwise(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_follower_of_polls_of_many_channels_asks_more_seldom() {
+    let world = world();
+    let process = world.process(24 * HOUR);
+    let (first, channel) = (process.say("first").await, Channel::default());
+    for (channels, most) in [(1, 24), (4, 20), (20, 4)] {
+        let mut tail = process.store.tail(&channel, first);
+        tail.pace(channels);
+        for _ in 0..20 {
+            tail.next().await.unwrap();
+        }
+        world.requests("query");
+        let until = clock::now() + 6 * SECOND;
+        while clock::now() < until {
+            tail.next().await.unwrap();
+        }
+        let queries = world.requests("query");
+        assert!((most * 3 / 4..=most).contains(&queries), "{channels} channels: {queries}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_look_that_finds_news_is_one_query() {
     let world = world();
     let process = world.process(24 * HOUR);
@@ -253,6 +303,29 @@ async fn a_look_that_finds_news_is_one_query() {
         }
         process.read(start).await;
         assert_eq!((world.requests("head"), world.requests("query")), (heads, queries), "{start:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_what_can_not_be_delivered_asks_once() {
+    for (decided, above) in [(true, 0), (false, 150)] {
+        let world = world();
+        let process = world.process(24 * HOUR);
+        let first = process.say("first").await;
+        process.die().await;
+        for number in 0..above {
+            process.say(&number.to_string()).await;
+        }
+        if decided {
+            sleep(11 * SECOND).await;
+            process.read(Start::Latest).await;
+        }
+        for kind in ["query", "head"] {
+            world.requests(kind);
+        }
+        assert!(process.read(Start::After(first)).await.is_empty());
+        // A glance, and the closer look.
+        assert_eq!((world.requests("head"), world.requests("query")), (1, 2), "{above} above");
     }
 }
 
