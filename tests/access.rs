@@ -194,8 +194,13 @@ async fn keys_are_made_in_pairs_and_public_ones_told_from_others() {
 async fn a_server_that_would_be_open_by_mistake_does_not_start() {
     let keys = Keys::new("es256").await;
     let (public, private) = (keys.file("linger-keys.json"), keys.file("linger-private.json"));
+    let secret = fs::read_to_string(&private).unwrap();
+    let secret = secret.split("\"d\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     for (arguments, variable, said) in [
         (&[][..], Some(("LINGER_ACCESS_KEY", &public)), "LINGER_ACCESS_KEY is no setting"),
+        (&["--log-format", "off"], Some(("LINGER_ACCES_KEYS", &public)), "LINGER_ACCES_KEYS is no setting"),
+        (&[], Some(("LINGER_KEYS", &public)), "LINGER_KEYS is no setting"),
+        (&[], Some(("LINGER_ACCESS_KEYS", &secret)), "can't read the keys in the file of that name"),
         (&["--access-issuer", "me"], None, "the issuer of tokens does nothing without keys"),
         (&["--access-audience", "you"], None, "the audience of tokens does nothing without keys"),
         (&["--access-keys", "nowhere.json"], None, "can't read the keys in nowhere.json"),
@@ -211,7 +216,6 @@ async fn a_server_that_would_be_open_by_mistake_does_not_start() {
         let ended = timeout(Duration::from_secs(10), server.output()).await.expect("it ends").unwrap();
         let complained = String::from_utf8_lossy(&ended.stderr);
         assert!(!ended.status.success() && complained.contains(said), "{arguments:?}: {complained}");
-        let secret = fs::read_to_string(&private).unwrap();
-        assert!(!complained.contains(secret.split("\"d\":\"").nth(1).unwrap().split('"').next().unwrap()));
+        assert!(!complained.contains(&secret));
     }
 }

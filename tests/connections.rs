@@ -272,6 +272,7 @@ fn own_page() -> PathBuf {
         ("more/index.html", "more"),
         (".env", "secret"),
         ("linger-private.json", "secret"),
+        ("linger-keys.json", "secret"),
         (".git/config", "secret"),
         ("../outside", "secret"),
     ] {
@@ -307,6 +308,7 @@ async fn a_page_of_ones_own_is_served_and_nothing_around_it() {
         "/x/../more",
         "/.env",
         "/linger-private.json",
+        "/linger-keys.json",
         "/%6cinger-private.json",
         "/.git/config",
         "/%2egit/config",

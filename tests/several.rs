@@ -151,6 +151,10 @@ async fn a_channel_that_can_not_be_read_keeps_nobody_from_the_others() {
     let unread = Start::After(Cursor::new(id.epoch(), 0));
     let places = [place("a", Start::After(id)), place("b", unread)];
 
+    let all = [place("a", unread), place("b", unread)];
+    let looked = bench.service.subscribe(&all, ANY, clock::now()).await.unwrap();
+    assert_eq!((told(&looked), Start::After(looked[1].cursor())), (vec![vec!["one"], vec![]], unread));
+
     let held = bench.held(&places).await;
     sleep(5 * SECOND).await;
     assert!(!held.is_finished());

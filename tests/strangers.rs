@@ -122,19 +122,25 @@ async fn an_address_holds_so_many_polls() {
 
 #[tokio::test]
 async fn an_address_has_so_many_connections_and_is_told_so() {
-    let server = Server::start(&["--limit-loopback", "--address-connections", "2"]).await;
+    let of_pages = ["--allowed-origin", "https://a.example"];
+    let server = Server::start(&[&["--limit-loopback", "--address-connections", "2"], &of_pages[..]].concat()).await;
     let idle =
         [TcpStream::connect(server.address()).await.unwrap(), TcpStream::connect(server.address()).await.unwrap()];
     let ask = async || {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n").await.unwrap();
+        let head = "host: linger\r\norigin: https://a.example\r\nconnection: close\r\n";
+        stream.write_all(format!("GET /healthz HTTP/1.1\r\n{head}\r\n").as_bytes()).await.unwrap();
         let mut answer = String::new();
         timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await.expect("it ends").unwrap();
         answer
     };
     let refused = ask().await;
     assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains("\"rate_limited\""), "{refused}");
-    assert!(refused.contains("connection: close\r\n") && refused.contains("retry-after: "), "{refused}");
+    for header in
+        ["connection: close", "retry-after: ", "x-request-id: ", "access-control-allow-origin: https://a.example"]
+    {
+        assert!(refused.contains(&format!("\r\n{header}")), "{header}: {refused}");
+    }
     drop(idle);
     let let_in = async {
         while !ask().await.starts_with("HTTP/1.1 200 ") {
@@ -142,6 +148,32 @@ async fn an_address_has_so_many_connections_and_is_told_so() {
         }
     };
     timeout(Duration::from_secs(5), let_in).await.expect("who leaves makes room");
+}
+
+#[tokio::test]
+async fn an_address_sends_so_many_large_bodies_at_once() {
+    let server = Server::start(LIMITED).await;
+    let [loud, quiet] = ["198.51.100.1", "198.51.100.2"].map(|address| Somebody { server: &server, address });
+    let mut under_way = Vec::new();
+    for path in ["/pub", "/sub"].into_iter().cycle().take(64) {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        let head =
+            "host: linger\r\nx-forwarded-for: 198.51.100.1\r\ncontent-type: application/x-www-form-urlencoded\r\n";
+        let head = format!("POST {path} HTTP/1.1\r\n{head}content-length: 262144\r\nexpect: 100-continue\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut continued = [0; 25];
+        stream.read_exact(&mut continued).await.unwrap();
+        assert_eq!(&continued, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(&[b'a'; 17_000]).await.unwrap();
+        under_way.push(stream);
+    }
+    let large = "b".repeat(20_000);
+    rate_limited(loud.publish_text("x", &large).await).await;
+    assert_eq!(loud.publish("x").await.status(), 200, "a small one");
+    assert_eq!(quiet.publish_text("x", &large).await.status(), 200);
+    drop(under_way);
+    let let_in = async { while loud.publish_text("x", &large).await.status() != 200 {} };
+    timeout(Duration::from_secs(8), let_in).await.expect("who leaves makes room");
 }
 
 #[tokio::test]

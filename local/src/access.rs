@@ -35,6 +35,11 @@ pub(crate) fn access(flags: &Flags) -> Result<Access, Failure> {
     Ok(Access::new(keys.as_slice(), expected, Clock::System)?)
 }
 
+/// Whether an unknown variable is most likely a misspelt one of access.
+pub(crate) fn is_meant_by(variable: &str) -> bool {
+    ["ACCES", "KEYS", "SECRET"].iter().any(|part| variable.contains(part))
+}
+
 /// The set itself, or the one in this file.
 fn key_set(keys: &str) -> Result<String, Failure> {
     // A path hardly begins like this.
@@ -44,6 +49,8 @@ fn key_set(keys: &str) -> Result<String, Failure> {
         // It may be secret keys, and so is not repeated.
         Err(Failure::Neither)
     } else {
-        fs::read_to_string(keys).map_err(|error| Failure::Unreadable { path: keys.to_owned(), error })
+        // What looks like no file may be a secret too.
+        let path = if keys.ends_with(".json") { keys } else { "the file of that name" };
+        fs::read_to_string(keys).map_err(|error| Failure::Unreadable { path: path.to_owned(), error })
     }
 }

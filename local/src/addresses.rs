@@ -22,6 +22,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// Requests of one address with a large body at once: a quarter of [`BODIES_BYTES_MAX`](pubsub::limits::BODIES_BYTES_MAX).
+const LARGE_BODIES_MAX: u32 = 64;
+
 /// The `Retry-After`, in seconds, when a refused client must wait until another one leaves.
 const LATER: u32 = 5;
 
@@ -55,6 +58,7 @@ struct Known {
 struct Address {
     connections: u32,
     holds: u32,
+    large_bodies: u32,
     publishes: Rate,
     channels: Rate,
 }
@@ -63,7 +67,7 @@ struct Address {
 #[derive(Default)]
 struct Rate(Option<Instant>);
 
-/// One hold or connection of an address. It counts until it is dropped.
+/// A hold, connection or large body of an address. It counts until it is dropped.
 pub(crate) struct Counted {
     addresses: Arc<Addresses>,
     address: IpAddr,
@@ -90,6 +94,11 @@ impl Addresses {
     pub(crate) fn poll(self: &Arc<Self>, address: IpAddr, channels: usize) -> Result<Option<Counted>, Problem> {
         let channels = u32::try_from(channels).unwrap_or(u32::MAX);
         self.count(address, "polls", self.allowed.holds, |address| &mut address.holds, channels)
+    }
+
+    /// Counts a large body.
+    pub(crate) fn large_body(self: &Arc<Self>, address: IpAddr) -> Result<Option<Counted>, Problem> {
+        self.count(address, "large bodies", LARGE_BODIES_MAX, |address| &mut address.large_bodies, 1)
     }
 
     /// Counts a connection. Returns none for one that is not limited.
@@ -171,7 +180,7 @@ impl Known {
 impl Address {
     fn is_idle(&self, now: Instant) -> bool {
         let unused = |rate: &Rate| rate.0.is_none_or(|used| used <= now);
-        self.connections == 0 && self.holds == 0 && unused(&self.publishes) && unused(&self.channels)
+        self.connections + self.holds + self.large_bodies == 0 && unused(&self.publishes) && unused(&self.channels)
     }
 }
 

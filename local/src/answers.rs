@@ -165,7 +165,8 @@ pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
         let mut codings = values.flat_map(|value| value.split(','));
         codings.find_map(|coding| {
             let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-            let weight = parameters.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+            let weight = parameters.trim().strip_prefix(['q', 'Q']).and_then(|rest| rest.strip_prefix('='));
+            let weight = weight.map_or(Ok(1.0), str::parse::<f32>);
             let named = wanted.iter().any(|wanted| name.trim().eq_ignore_ascii_case(wanted));
             named.then(|| weight.unwrap_or_default())
         })
@@ -186,7 +187,8 @@ mod tests {
         for encodings in ["gzip", "deflate, GZIP;q=0.5", "br, *", "x-gzip", "*;q=0, gzip"] {
             assert!(takes_gzip(&asking(encodings)), "{encodings}");
         }
-        for encodings in ["", "br", "gzip;q=0", "gzip;q=0.000, *", "*;q=0", "gzip;q=nonsense", "identity"] {
+        for encodings in ["", "br", "gzip;q=0", "gzip; Q=0", "gzip;q=0.000, *", "*;q=0", "gzip;q=nonsense", "identity"]
+        {
             assert!(!takes_gzip(&asking(encodings)), "{encodings}");
         }
         assert!(!takes_gzip(&HeaderMap::new()));

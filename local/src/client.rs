@@ -53,11 +53,12 @@ impl Proxies {
         };
         let mut client = peer;
         for value in headers.get_all(name).iter().rev() {
-            for entry in value.to_str().unwrap_or_default().rsplit(',') {
-                let said = match self.header {
-                    ProxyHeader::XForwardedFor => Some(entry),
-                    ProxyHeader::Forwarded => forwarded_for(entry),
-                };
+            let text = value.to_str().unwrap_or_default();
+            let entries: Vec<_> = match self.header {
+                ProxyHeader::XForwardedFor => text.split(',').map(Some).collect(),
+                ProxyHeader::Forwarded => unquoted(text, b',').into_iter().map(forwarded_for).collect(),
+            };
+            for said in entries.into_iter().rev() {
                 match said.and_then(address) {
                     Some(said) if self.trust(client) => client = said,
                     _ => return client,
@@ -68,9 +69,28 @@ impl Proxies {
     }
 }
 
+/// The parts between separators, of which none is in quotes. What a client sent may stand in a quoted text.
+fn unquoted(text: &str, separator: u8) -> Vec<&str> {
+    let (mut parts, mut from, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            byte if byte == separator && !quoted => {
+                parts.push(&text[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[from..]);
+    parts
+}
+
 /// The `for` of one element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<&str> {
-    element.split(';').find_map(|pair| {
+    unquoted(element, b';').into_iter().find_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
         name.eq_ignore_ascii_case("for").then(|| value.trim_matches('"'))
     })
@@ -117,6 +137,11 @@ mod tests {
         assert_eq!(client(&["for=192.0.2.1;proto=https;by=10.0.0.1"]), "192.0.2.1");
         assert_eq!(client(&["for=127.0.0.1, proto=http;For=\"[2001:db8::1]:4711\""]), "2001:db8::1");
         assert_eq!(client(&["for=unknown"]), "10.0.0.1");
+        // Only a proxy's own words count, and not what it repeats.
+        for host in ["a,for=9.9.9.9", "a;for=9.9.9.9", r#"\",for=9.9.9.9,\""#, r"\\"] {
+            assert_eq!(client(&[&format!("for=192.0.2.1;host=\"{host}\"")]), "192.0.2.1", "{host}");
+        }
+        assert_eq!(client(&["for=192.0.2.1;host=\"a,for=9.9.9.9"]), "192.0.2.1", "a quote without an end");
         assert_eq!(client(&["192.0.2.1"]), "10.0.0.1");
     }
 }

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 /// The files that `linger keys` makes. `linger token` reads the first.
 pub(crate) const PRIVATE: &str = "linger-private.json";
-const PUBLIC: &str = "linger-keys.json";
+pub(crate) const PUBLIC: &str = "linger-keys.json";
 
 /// The position and length of the private key of P-256 in the document that `ring` makes (RFC 5915 in RFC 5958).
 const P256_PRIVATE_AT: usize = 36;

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::{BoolishValueParser, Resettable},
+};
 use http::HeaderValue;
 use ipnet::IpNet;
 use pubsub::limits;
@@ -77,7 +80,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "LINGER_PROXY_HEADER", value_enum, default_value_t = ProxyHeader::XForwardedFor)]
     pub(crate) proxy_header: ProxyHeader,
 
-    /// Messages that one address may publish in a minute
+    /// Publishes that one address may ask for in a minute
     #[arg(long, env = "LINGER_ADDRESS_PUBLISHES", default_value_t = 1200, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) address_publishes: u32,
 
@@ -94,7 +97,7 @@ pub(crate) struct Flags {
     pub(crate) address_connections: u32,
 
     /// Limits this machine's own processes like strangers
-    #[arg(long, env = "LINGER_LIMIT_LOOPBACK")]
+    #[arg(long, env = "LINGER_LIMIT_LOOPBACK", value_parser = BoolishValueParser::new())]
     pub(crate) limit_loopback: bool,
 
     /// The keys that may sign tokens: a file with a JWK set (RFC 7517). With it each request needs a token; without it
@@ -123,7 +126,7 @@ pub(crate) struct Flags {
     pub(crate) endpoint_url: Option<String>,
 
     /// Makes the table if there is none, for development
-    #[arg(long, env = "LINGER_CREATE_TABLE")]
+    #[arg(long, env = "LINGER_CREATE_TABLE", value_parser = BoolishValueParser::new())]
     pub(crate) create_table: bool,
 
     /// Makes every channel's log in the table begin anew, and exits: for a table that was restored from a backup
@@ -214,13 +217,14 @@ impl Flags {
         names.filter(|name| !known(name) && !others(name)).collect()
     }
 
-    /// The limits of each address.
-    pub(crate) fn allowed(&self) -> Allowed {
+    /// The limits of each address. Nobody has more than half of all connections.
+    pub(crate) fn allowed(&self, connections_max: usize) -> Allowed {
+        let half = u32::try_from(connections_max / 2).unwrap_or(u32::MAX).max(1);
         Allowed {
             publishes: self.address_publishes,
             channels: self.address_channels,
             holds: self.address_holds,
-            connections: self.address_connections,
+            connections: self.address_connections.min(half),
             loopback: self.limit_loopback,
         }
     }

@@ -52,12 +52,11 @@ impl Hosts {
 
     fn is_own(&self, host: &str, own: IpAddr) -> bool {
         let name = host.trim_end_matches('.').to_ascii_lowercase();
-        let literal = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        if let Ok(address) = literal.map(|address| address.to_canonical()) {
+        if let Some(address) = literal(&name) {
             return address.is_loopback()
                 || address.is_unspecified()
                 || own.to_canonical() == address
-                || self.allowed.contains(&name);
+                || self.allowed.iter().any(|allowed| literal(allowed) == Some(address));
         }
         ["localhost", "linger"].contains(&name.as_str())
             || name.ends_with(".localhost")
@@ -66,6 +65,12 @@ impl Hosts {
                 .iter()
                 .any(|allowed| *allowed == name || (allowed.starts_with('.') && name.ends_with(allowed)))
     }
+}
+
+/// A name that is an address. One of IPv6 is in brackets.
+fn literal(name: &str) -> Option<IpAddr> {
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok()?;
+    Some(address.to_canonical())
 }
 
 /// The header's host, if there is one.
@@ -151,8 +156,11 @@ mod tests {
     fn a_server_for_others_goes_by_any_name_unless_it_is_told() {
         let any = Hosts { allowed: Vec::new(), loopback: false };
         assert_eq!(check(&any, "/", &["example.com"]), Ok(()));
-        let told = Hosts { allowed: vec!["example.com".to_owned()], loopback: false };
-        assert_eq!(check(&told, "/", &["example.com"]), Ok(()));
+        let allowed = vec!["example.com".to_owned(), "[2001:db8::9]".to_owned()];
+        let told = Hosts { allowed, loopback: false };
+        for host in ["example.com", "[2001:db8::9]:3000", "[2001:DB8:0::9]"] {
+            assert_eq!(check(&told, "/", &[host]), Ok(()), "{host}");
+        }
         assert_eq!(check(&told, "/", &["192.0.2.7:3000"]), Ok(()), "a probe knows the address only");
         assert_eq!(check(&told, "/", &["example.org"]), Err(Code::WrongHost));
     }

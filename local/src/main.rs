@@ -111,7 +111,7 @@ fn main() -> ExitCode {
 /// Warns of misspelt settings. One of access would leave the server open to everybody, so that is an error.
 fn known_settings() -> Result<(), Failure> {
     for variable in Flags::unknown_variables() {
-        if variable.starts_with("LINGER_ACCESS") {
+        if access::is_meant_by(&variable) {
             return Err(Failure::UnknownAccess(variable));
         }
         tracing::warn!(variable, "no such setting");
@@ -148,12 +148,15 @@ async fn serve(flags: &Flags, log: &Log, limits: Limits, page: Page) -> Result<(
     let api = Api::new(Arc::clone(&service), flags.wait_max, access);
     let workers = Arc::new(Workers::start()?);
     let metrics = Arc::new(Metrics::new(Arc::clone(&service), log.clone(), Arc::clone(&workers), meter));
-    let addresses = Arc::new(Addresses::new(flags.allowed()));
+    let connections_max = serve::connections_max()?;
+    let addresses = Arc::new(Addresses::new(flags.allowed(connections_max)));
     let proxies = Proxies { trusted: flags.trusted_proxies.clone(), header: flags.proxy_header };
-    let server = Server::bind(flags, Arc::clone(&addresses), proxies.clone(), workers).await.map_err(|error| {
-        let address = format!("{}:{}", flags.address.host, flags.address.port);
-        Failure::Listen { address, error }
-    })?;
+    let server = Server::bind(flags, connections_max, Arc::clone(&addresses), proxies.clone(), workers).await.map_err(
+        |error| {
+            let address = format!("{}:{}", flags.address.host, flags.address.port);
+            Failure::Listen { address, error }
+        },
+    )?;
     let address = server.address()?;
     let loopback = address.ip().is_loopback();
     let hosts = Hosts { allowed: flags.allowed_names(loopback), loopback };

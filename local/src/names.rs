@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderValue, uri::Scheme};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 const ORIGIN: &str =
     "an origin is a scheme and a host, and a port if it is not the scheme's own, such as https://example.com";
@@ -51,9 +51,12 @@ pub(crate) fn host(text: &str) -> Result<String, String> {
     if text.contains("://") {
         return Err("a host has no scheme; write it as in example.com".to_owned());
     }
+    if let Ok(address) = text.parse::<Ipv6Addr>() {
+        return Ok(format!("[{address}]"));
+    }
     let (dot, name) = text.strip_prefix('.').map_or(("", text), |name| (".", name));
     match host_and_port(name, HOST)? {
-        (name, None) => Ok(format!("{dot}{}", name.trim_start_matches('[').trim_end_matches(']'))),
+        (name, None) => Ok(format!("{dot}{name}")),
         (name, Some(_)) => Err(format!("any port is meant; write {dot}{name}")),
     }
 }
@@ -78,7 +81,10 @@ fn host_and_port(authority: &str, form: &str) -> Result<(String, Option<u16>), S
 fn canonical(host: &str, form: &str) -> Result<String, String> {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let address: Ipv6Addr = address.parse().map_err(|_| format!("{host} is no address of IPv6"))?;
-        return Ok(format!("[{address}]"));
+        let [.., high, low] = address.segments();
+        // Browsers write all of it in hexadecimal.
+        let mapped = address.to_ipv4_mapped().map(|_| format!("[::ffff:{high:x}:{low:x}]"));
+        return Ok(mapped.unwrap_or_else(|| format!("[{address}]")));
     }
     if host.contains('*') {
         return Err(format!("{host} would match nothing: patterns are not supported, write each name"));
@@ -134,8 +140,15 @@ pub(crate) fn port(text: &str) -> Result<u16, String> {
 /// Reads a network, or one address.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
-    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.map_err(|_| "it must be an address, or a network such as 10.0.0.0/8".to_owned())
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.to_canonical().into());
+    }
+    let network = text.parse().map_err(|_| "it must be an address, or a network such as 10.0.0.0/8")?;
+    // An address of IPv4 is one however it is written.
+    let IpNet::V6(six) = network else { return Ok(network) };
+    let four = six.prefix_len().checked_sub(96).zip(six.addr().to_ipv4_mapped());
+    let four = four.and_then(|(len, address)| Ipv4Net::new(address, len).ok());
+    Ok(four.map_or(network, IpNet::V4))
 }
 
 #[cfg(test)]
@@ -159,6 +172,7 @@ mod tests {
             ("http://localhost:08080", "http://localhost:8080"),
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("http://[0:0::0:1]", "http://[::1]"),
+            ("http://[::ffff:192.0.2.7]:3000", "http://[::ffff:c000:207]:3000"),
             ("http://127.0.0.1:80", "http://127.0.0.1"),
             (" https://xn--bcher-kva.example ", "https://xn--bcher-kva.example"),
             ("capacitor://localhost", "capacitor://localhost"),
@@ -206,13 +220,33 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_without_a_port() {
-        for (text, name) in [("Example.com", "example.com"), (".Example.com", ".example.com"), ("[::1]", "::1")] {
+        for (text, name) in [
+            ("Example.com", "example.com"),
+            (".Example.com", ".example.com"),
+            ("[::1]", "[::1]"),
+            ("2001:DB8:0::7", "[2001:db8::7]"),
+        ] {
             assert_eq!(host(text), Ok(name.to_owned()));
         }
         assert_eq!(host("a.example:3000"), Err("any port is meant; write a.example".to_owned()));
         for text in ["https://a.example", "*.a.example", "a.example.", "", "a/b", "..a"] {
             assert!(host(text).is_err_and(|said| !said.contains("origin")), "{text}");
         }
+    }
+
+    #[test]
+    fn a_network_of_ipv4_is_one_however_it_is_written() {
+        for (text, read) in [
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(network(text).map(|network| network.to_string()), Ok(read.to_owned()));
+        }
+        assert!(network("10.0.0.0/33").is_err() && network("here").is_err());
     }
 
     #[test]

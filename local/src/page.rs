@@ -21,7 +21,10 @@ use percent_encoding::percent_decode_str;
 use pubsub::api::Problem;
 use tokio::sync::Semaphore;
 
-use crate::{answers::refuse, development::PRIVATE};
+use crate::{
+    answers::refuse,
+    development::{PRIVATE, PUBLIC},
+};
 
 /// The page of a release, by name; empty in other builds.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
@@ -98,9 +101,10 @@ impl Page {
     }
 }
 
-/// Whether a file must not be served: its name begins with a dot, or it is the private key that `linger keys` makes.
+/// Whether a file must not be served: its name begins with a dot, or `linger keys` makes it. With HS256, both of its
+/// files have the secret.
 fn is_hidden(name: &str) -> bool {
-    name.starts_with('.') || name == PRIVATE
+    name.starts_with('.') || [PRIVATE, PUBLIC].contains(&name)
 }
 
 /// The name of the requested file, relative to the folder.

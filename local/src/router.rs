@@ -1,6 +1,6 @@
 //! The routes, and what is done for every request.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::ready, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -13,18 +13,20 @@ use http::{
     HeaderName, HeaderValue, Method,
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
+use http_body::Body as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use pubsub::{
     api::{Api, Counted, Problem},
     channel::Channel,
+    limits::BODY_UNCOUNTED_BYTES,
     memory::Memory,
 };
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 
 use crate::{
-    addresses::Addresses,
+    addresses::{self, Addresses},
     answers::{Answers, refuse, takes_gzip},
     client::{Ends, Proxies},
     hosts::Hosts,
@@ -72,29 +74,45 @@ impl Front {
         let line = Line::begin(&request, Arc::clone(&self.metrics));
         let gzip = takes_gzip(request.headers());
         let (request, rest) = lend(request);
-        let response = match (self.gate.hosts.check(&request, ends), &self.cors) {
-            (Ok(()), None) => self.route(request, ends).await,
-            (Ok(()), Some(cors)) => {
-                let route = service_fn(async |request| Ok::<_, Infallible>(self.route(Box::new(request), ends).await));
-                Box::pin(cors.layer(route).oneshot(*request)).await.unwrap_or_else(|never| match never {})
-            }
-            (Err(problem), _) => {
+        let mut response = match self.gate.hosts.check(&request, ends) {
+            Ok(()) => self.for_pages(request, |request| self.route(gzip, request, ends)).await,
+            Err(problem) => {
                 drop(request);
                 refuse(problem)
             }
         };
-        let mut response = self.gate.answers.send(gzip, response).await;
         rest.read(&mut response).await;
         line.end(&mut response);
         response
     }
 
-    async fn route(&self, request: Box<Request>, ends: &Ends) -> Response {
-        match request.uri().path() {
+    /// Answers a request of a connection that is one too many.
+    pub(crate) async fn refuse(&self, request: Request, problem: Problem) -> Response {
+        let line = Line::begin(&request, Arc::clone(&self.metrics));
+        let mut response = self.for_pages(Box::new(request), |_| ready(refuse(problem.clone()))).await;
+        line.end(&mut response);
+        response
+    }
+
+    /// Lets pages of the allowed origins read an answer.
+    async fn for_pages<F>(&self, request: Box<Request>, answer: impl Fn(Box<Request>) -> F) -> Response
+    where
+        F: Future<Output = Response>,
+    {
+        let Some(cors) = &self.cors else {
+            return answer(request).await;
+        };
+        let answer = service_fn(async |request| Ok::<_, Infallible>(answer(Box::new(request)).await));
+        Box::pin(cors.layer(answer).oneshot(*request)).await.unwrap_or_else(|never| match never {})
+    }
+
+    async fn route(&self, gzip: bool, request: Box<Request>, ends: &Ends) -> Response {
+        let response = match request.uri().path() {
             "/sub" => self.subscribe(request, ends).await,
             "/pub" => Box::pin(self.publish(request, ends)).await,
             _ => Box::pin(self.router.call(*request)).await.unwrap_or_else(|never| match never {}),
-        }
+        };
+        self.gate.answers.send(gzip, response).await
     }
 
     /// Counts the messages of an address, before anything is done for them.
@@ -106,6 +124,10 @@ impl Front {
         {
             return refuse(problem);
         }
+        let _large = match self.count_body(&request, client) {
+            Ok(counted) => counted,
+            Err(problem) => return refuse(problem),
+        };
         let admit = |channel: &Channel| {
             let new = memory.as_ref().is_some_and(|memory| !memory.knows(channel));
             if new { addresses.begin_channel(client) } else { Ok(()) }
@@ -116,11 +138,24 @@ impl Front {
     /// Counts the channels of an address's polls. Each costs as much as a poll of its own.
     async fn subscribe(&self, request: Box<Request>, ends: &Ends) -> Response {
         let client = self.gate.proxies.client(ends.client, request.headers());
+        let _large = match self.count_body(&request, client) {
+            Ok(counted) => counted,
+            Err(problem) => return refuse(problem),
+        };
         let count = |channels| {
             let counted = self.gate.addresses.poll(client, channels)?;
             Ok(counted.map(|counted| Box::new(counted) as Counted))
         };
         self.api.subscribe(*request, None, &count).await.map(Body::from)
+    }
+
+    /// Counts a body that is large, or may become so. It counts until its request is answered.
+    fn count_body(&self, request: &Request, client: IpAddr) -> Result<Option<addresses::Counted>, Problem> {
+        let small = |bytes| bytes <= BODY_UNCOUNTED_BYTES as u64;
+        if request.body().size_hint().upper().is_some_and(small) {
+            return Ok(None);
+        }
+        self.gate.addresses.large_body(client)
     }
 }
 

@@ -26,7 +26,6 @@ use tokio::{
 
 use crate::{
     addresses::Addresses,
-    answers::refuse,
     client::{Ends, Proxies},
     flags::Flags,
     router::Front,
@@ -54,6 +53,9 @@ const STOP_EACH_MAX: Duration = Duration::from_millis(1);
 /// Descriptors that are not for connections: the listener, the log, files that are read, the runtime's own.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
+/// Fewer connections than this are worth a warning.
+const CONNECTIONS_FEW: u64 = 4_000;
+
 /// How many connections the kernel keeps until they are accepted, when many arrive at once.
 const BACKLOG: u32 = 4096;
 
@@ -69,20 +71,18 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens, and raises the limit of descriptors to what the system allows.
+    /// Listens.
     pub(crate) async fn bind(
         flags: &Flags,
+        connections_max: usize,
         addresses: Arc<Addresses>,
         proxies: Proxies,
         workers: Arc<Workers>,
     ) -> io::Result<Self> {
-        let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
-        let connections_max = descriptors.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, 1 << 20);
         let mut refused = io::Error::new(io::ErrorKind::NotFound, "there is no such address");
         for address in lookup_host((flags.address.host.as_str(), flags.address.port)).await? {
             match listen(address) {
                 Ok(listener) => {
-                    let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
                     let keep_alive = flags.keep_alive;
                     return Ok(Self { listener, connections_max, keep_alive, addresses, proxies, workers });
                 }
@@ -110,8 +110,9 @@ impl Server {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        close();
+        // Connections know it before their polls end, so that those are told that it is the last answer.
         stopping.send_replace(true);
+        close();
         // New requests are told that the server stops. A second signal ends it at once.
         tokio::select! {
             () = self.accept(&front, &stopping, &slots) => {}
@@ -170,15 +171,28 @@ impl Server {
                     serve(socket, answer, keep_alive, stopping).await;
                 }
                 Err(problem) => {
-                    let refusal = service_fn(move |_| {
-                        let response = closing(refuse(problem.clone()));
-                        async { Ok::<_, io::Error>(response) }
+                    let refusal = service_fn(async |request: Request<Incoming>| {
+                        let refused = front.refuse(request.map(Body::new), problem.clone()).await;
+                        Ok::<_, io::Error>(closing(refused))
                     });
                     let _ = timeout(REFUSAL_MAX, serve(socket, refusal, REFUSAL_MAX, stopping)).await;
                 }
             }
         }
     }
+}
+
+/// Raises the limit of descriptors to what the system allows, and returns how many connections there can be.
+pub(crate) fn connections_max() -> io::Result<usize> {
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
+    let connections = descriptors.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, 1 << 20);
+    if connections < CONNECTIONS_FEW {
+        tracing::warn!(
+            connections,
+            "the limit of open files allows few connections; raise it (ulimit -n, LimitNOFILE)"
+        );
+    }
+    Ok(usize::try_from(connections).unwrap_or(usize::MAX))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -251,12 +265,13 @@ where
         let mut connection = pin!(connection);
         // How a connection ended does not matter to the server.
         tokio::select! {
-            _ = connection.as_mut() => false,
+            biased;
             _ = stopping.changed() => {
                 connection.as_mut().graceful_shutdown();
                 let _ = connection.await;
                 true
             }
+            _ = connection.as_mut() => false,
         }
     };
     let _ = stream::shut_down(&socket);

@@ -134,7 +134,7 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
 /// Who may do what. A variable that is misspelt would leave the API open to all.
 fn access(lookup: impl Fn(&str) -> Option<String>) -> Result<Access, Failure> {
     let mut names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    if let Some(name) = names.find(|name| name.starts_with("LINGER_ACCESS") && !ACCESS.contains(&name.as_str())) {
+    if let Some(name) = names.find(|name| name.starts_with("LINGER_ACCES") && !ACCESS.contains(&name.as_str())) {
         return Err(Failure::UnknownAccess(name));
     }
     let [keys, secret, issuer, audience] = ACCESS.map(lookup);

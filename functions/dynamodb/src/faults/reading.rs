@@ -250,6 +250,7 @@ async fn a_follower_asks_often_after_news_and_below_a_hole_and_seldom_otherwise(
         world.requests("query")
     };
     let (often, seldom) = (11..=20, 3..=6);
+    world.requests("head");
     assert!(often.contains(&queries(SECOND).await), "when it begins");
     queries(2 * SECOND).await;
     assert!(seldom.contains(&queries(SECOND).await), "on an idle channel");
@@ -266,6 +267,7 @@ async fn a_follower_asks_often_after_news_and_below_a_hole_and_seldom_otherwise(
     assert_eq!(world.requests("put filler"), 0, "its writer is given its time");
     queries(SECOND / 2).await;
     assert_eq!(world.requests("put filler"), 1);
+    assert_eq!(world.requests("head"), 1, "it looked closely to decide the hole, and at no other time");
 }
 
 #[tokio::test(start_paused = true)]
