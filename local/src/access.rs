@@ -37,7 +37,7 @@ pub(crate) fn access(flags: &Flags) -> Result<Access, Failure> {
 
 /// Whether an unknown variable is most likely a misspelt one of access.
 pub(crate) fn is_meant_by(variable: &str) -> bool {
-    ["ACCES", "KEYS", "SECRET"].iter().any(|part| variable.contains(part))
+    ["ACC", "KEYS", "SECRET"].iter().any(|part| variable.contains(part))
 }
 
 /// The set itself, or the one in this file.
