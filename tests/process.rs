@@ -164,6 +164,11 @@ async fn every_request_has_a_line_in_the_log() {
     let refused = line(&|line| line["id"] == id.as_str()).await;
     assert_eq!((&refused["status"], &refused["code"]), (&400.into(), &"invalid_cursor".into()));
     assert_eq!((&refused["path"], &refused["method"]), (&"/sub".into(), &"GET".into()));
+    let long = "A".repeat(7_000);
+    let made_up = send(&server, &format!("{long} /{long} HTTP/1.1\r\nhost: linger\r\nconnection: close\r\n\r\n")).await;
+    assert!(!rest(made_up).await.is_empty());
+    let cut = line(&|line| line["method"].as_str().is_some_and(|method| method.starts_with("AAA"))).await;
+    assert!(cut.to_string().len() < 1000, "{cut}");
     let left = line(&|line| line["message"] == "client left").await;
     assert_eq!((&left["path"], &left["status"]), (&"/sub".into(), &serde_json::Value::Null));
 }

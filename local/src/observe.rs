@@ -19,6 +19,9 @@ use crate::metrics::Metrics;
 /// The header with the id of the request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The longest method in a log line. A client may make one up.
+const METHOD_CHARS_MAX: usize = 16;
+
 /// The longest path in a log line, in characters.
 const PATH_CHARS_MAX: usize = 256;
 
@@ -66,7 +69,7 @@ impl Drop for Line {
         let usage = self.metrics.usage();
         tracing::info!(
             id = self.id.to_str().unwrap_or_default(),
-            method = %self.method,
+            method = %self.method.as_str().get(..METHOD_CHARS_MAX).unwrap_or(self.method.as_str()),
             path = &*self.path,
             channel = self.report.channels(),
             status = self.status.map(|status| status.as_u16()),
