@@ -144,7 +144,7 @@ impl Addresses {
     }
 
     /// The key by which an address is counted, if it is limited.
-    fn limited(&self, address: IpAddr) -> Option<IpAddr> {
+    pub(crate) fn limited(&self, address: IpAddr) -> Option<IpAddr> {
         let address = address.to_canonical();
         if address.is_loopback() && !self.allowed.loopback {
             return None;

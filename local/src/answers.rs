@@ -1,8 +1,9 @@
 //! Answers on their way out: compressed if the client asks for it, and not too many large ones at once.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     io::Write,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
@@ -28,6 +29,9 @@ const UNCOUNTED_BYTES: usize = 16 * 1024;
 /// All larger answers that are not read yet, in bytes: 128 of the largest. One that many clients get counts once.
 const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
 
+/// Those of one address. One that many of its clients get counts once too.
+const ADDRESS_BYTES_MAX: usize = UNDER_WAY_BYTES_MAX / 4;
+
 /// How many compressed answers are remembered, because many clients get the same one.
 const REMEMBERED_MAX: usize = 64;
 
@@ -37,11 +41,21 @@ const REMEMBERED_BYTES_MAX: usize = 8 << 20;
 /// The answers that are under way.
 pub(crate) struct Answers {
     room: Arc<Semaphore>,
-    /// The bytes of each larger one, by their address in memory.
-    under_way: Mutex<HashMap<BytesAt, Weak<OwnedSemaphorePermit>>>,
+    under_way: Arc<Mutex<UnderWay>>,
     compressed: Mutex<VecDeque<Compressed>>,
 }
 
+/// The larger ones.
+#[derive(Default)]
+struct UnderWay {
+    answers: HashMap<BytesAt, Weak<OwnedSemaphorePermit>>,
+    /// Each once for each address that gets it.
+    shares: HashMap<(IpAddr, BytesAt), Weak<Share>>,
+    /// The bytes of all shares of an address.
+    bytes: HashMap<IpAddr, usize>,
+}
+
+/// Where bytes are in memory, and how many.
 type BytesAt = (usize, usize);
 
 struct Compressed {
@@ -54,6 +68,14 @@ struct Compressed {
 struct LargeAnswer {
     bytes: Bytes,
     _permit: Arc<OwnedSemaphorePermit>,
+    _share: Option<Arc<Share>>,
+}
+
+/// What a large answer counts for at one address, until its last client there has it.
+struct Share {
+    address: IpAddr,
+    at: BytesAt,
+    under_way: Arc<Mutex<UnderWay>>,
 }
 
 impl AsRef<[u8]> for LargeAnswer {
@@ -70,11 +92,12 @@ pub(crate) fn refuse(problem: Problem) -> Response {
 impl Answers {
     pub(crate) fn new() -> Self {
         let room = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX));
-        Self { room, under_way: Mutex::default(), compressed: Mutex::default() }
+        Self { room, under_way: Arc::default(), compressed: Mutex::default() }
     }
 
-    /// Compresses an answer if the client accepts gzip, and refuses it when too many large ones are under way.
-    pub(crate) async fn send(&self, gzip: bool, response: Response) -> Response {
+    /// Compresses an answer if the client accepts gzip, and refuses it when too many large ones are under way, in all or
+    /// to this address, if it is a limited one.
+    pub(crate) async fn send(&self, gzip: bool, address: Option<IpAddr>, response: Response) -> Response {
         if response.body().size_hint().upper().is_some_and(|upper| upper <= COMPRESSED_BYTES_MIN as u64) {
             return response;
         }
@@ -92,31 +115,48 @@ impl Answers {
                 parts.headers.remove(CONTENT_LENGTH);
             }
         }
-        match self.count(bytes) {
+        match self.count(bytes, address) {
             Ok(bytes) => Response::from_parts(parts, Body::from(bytes)),
             Err(problem) => refuse(problem),
         }
     }
 
-    fn count(&self, bytes: Bytes) -> Result<Bytes, Problem> {
+    fn count(&self, bytes: Bytes, address: Option<IpAddr>) -> Result<Bytes, Problem> {
         if bytes.len() <= UNCOUNTED_BYTES {
             return Ok(bytes);
         }
-        let place = (bytes.as_ptr() as usize, bytes.len());
+        let at = (bytes.as_ptr() as usize, bytes.len());
+        // It locks too when it is dropped, which is after the lock below.
+        let share = address.map(|address| self.share(address, at)).transpose()?;
         let mut under_way = lock(&self.under_way);
-        let permit = match under_way.get(&place).and_then(Weak::upgrade) {
+        let permit = match under_way.answers.get(&at).and_then(Weak::upgrade) {
             Some(permit) => permit,
             None => {
-                under_way.retain(|_, permit| permit.strong_count() > 0);
+                under_way.answers.retain(|_, permit| permit.strong_count() > 0);
                 let permits = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                 let room = Arc::clone(&self.room).try_acquire_many_owned(permits);
                 let full = |_| Problem::new(Code::Overloaded, "too many large answers wait to be read; ask again");
                 let permit = Arc::new(room.map_err(full)?);
-                under_way.insert(place, Arc::downgrade(&permit));
+                under_way.answers.insert(at, Arc::downgrade(&permit));
                 permit
             }
         };
-        Ok(Bytes::from_owner(LargeAnswer { bytes, _permit: permit }))
+        Ok(Bytes::from_owner(LargeAnswer { bytes, _permit: permit, _share: share }))
+    }
+
+    fn share(&self, address: IpAddr, at: BytesAt) -> Result<Arc<Share>, Problem> {
+        let mut under_way = lock(&self.under_way);
+        if let Some(share) = under_way.shares.get(&(address, at)).and_then(Weak::upgrade) {
+            return Ok(share);
+        }
+        let bytes = under_way.bytes.entry(address).or_default();
+        if *bytes + at.1 > ADDRESS_BYTES_MAX {
+            return Err(Problem::new(Code::Overloaded, "too many large answers to this address wait to be read"));
+        }
+        *bytes += at.1;
+        let share = Arc::new(Share { address, at, under_way: Arc::clone(&self.under_way) });
+        under_way.shares.insert((address, at), Arc::downgrade(&share));
+        Ok(share)
     }
 
     fn gzip(&self, plain: &Bytes) -> Bytes {
@@ -144,6 +184,23 @@ impl Answers {
             compressed.pop_front();
         }
         gzip
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut under_way = lock(&self.under_way);
+        let own = (self.address, self.at);
+        // Another one may have come in between.
+        if under_way.shares.get(&own).is_some_and(|share| share.strong_count() == 0) {
+            under_way.shares.remove(&own);
+        }
+        if let Entry::Occupied(mut bytes) = under_way.bytes.entry(self.address) {
+            *bytes.get_mut() -= self.at.1;
+            if *bytes.get() == 0 {
+                bytes.remove();
+            }
+        }
     }
 }
 
@@ -199,7 +256,7 @@ mod tests {
     }
 
     async fn sent(answers: &Answers, encodings: &str, bytes: &Bytes) -> Response {
-        answers.send(takes_gzip(&asking(encodings)), answer(bytes)).await
+        answers.send(takes_gzip(&asking(encodings)), None, answer(bytes)).await
     }
 
     #[tokio::test]
@@ -247,6 +304,37 @@ mod tests {
             unread.push(response.into_body().collect().await.unwrap().to_bytes());
         }
         unread.clear();
+        assert_eq!(answers.room.available_permits(), UNDER_WAY_BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn one_address_has_a_share_of_large_answers() {
+        let answers = Answers::new();
+        let large = || Bytes::from(vec![b' '; 512 * 1024]);
+        let sent = async |address: u8, bytes: &Bytes| {
+            let address = Some([192, 0, 2, address].into());
+            let response = answers.send(false, address, answer(bytes)).await;
+            let taken = response.status().is_success();
+            taken.then_some(response.into_body().collect().await.unwrap().to_bytes())
+        };
+        let shared = large();
+        let mut unread = Vec::new();
+        for _ in 0..1000 {
+            unread.push(sent(1, &shared).await.expect("what its clients get together counts once"));
+        }
+        for _ in 1..ADDRESS_BYTES_MAX / (512 * 1024) {
+            unread.push(sent(1, &large()).await.expect("within its share"));
+        }
+        assert!(sent(1, &large()).await.is_none());
+        assert!(
+            sent(1, &shared).await.is_some() && sent(2, &large()).await.is_some() && sent(2, &shared).await.is_some()
+        );
+        unread.pop();
+        assert!(sent(1, &large()).await.is_some());
+        unread.clear();
+        let left = lock(&answers.under_way);
+        assert!(left.shares.is_empty() && left.bytes.is_empty());
+        drop(left);
         assert_eq!(answers.room.available_permits(), UNDER_WAY_BYTES_MAX);
     }
 }

@@ -107,18 +107,18 @@ impl Front {
     }
 
     async fn route(&self, gzip: bool, request: Box<Request>, ends: &Ends) -> Response {
+        let client = self.gate.proxies.client(ends.client, request.headers());
         let response = match request.uri().path() {
-            "/sub" => self.subscribe(request, ends).await,
-            "/pub" => Box::pin(self.publish(request, ends)).await,
+            "/sub" => self.subscribe(request, client).await,
+            "/pub" => Box::pin(self.publish(request, client)).await,
             _ => Box::pin(self.router.call(*request)).await.unwrap_or_else(|never| match never {}),
         };
-        self.gate.answers.send(gzip, response).await
+        self.gate.answers.send(gzip, self.gate.addresses.limited(client), response).await
     }
 
     /// Counts the messages of an address, before anything is done for them.
-    async fn publish(&self, request: Box<Request>, ends: &Ends) -> Response {
-        let Gate { addresses, memory, proxies, .. } = &self.gate;
-        let client = proxies.client(ends.client, request.headers());
+    async fn publish(&self, request: Box<Request>, client: IpAddr) -> Response {
+        let Gate { addresses, memory, .. } = &self.gate;
         if request.method() == Method::POST
             && let Err(problem) = addresses.publish(client)
         {
@@ -136,8 +136,7 @@ impl Front {
     }
 
     /// Counts the channels of an address's polls. Each costs as much as a poll of its own.
-    async fn subscribe(&self, request: Box<Request>, ends: &Ends) -> Response {
-        let client = self.gate.proxies.client(ends.client, request.headers());
+    async fn subscribe(&self, request: Box<Request>, client: IpAddr) -> Response {
         let _large = match self.count_body(&request, client) {
             Ok(counted) => counted,
             Err(problem) => return refuse(problem),
