@@ -344,6 +344,12 @@ async fn what_can_not_be_read_is_an_error_for_whoever_stands_below_it() {
     assert_eq!(read(Start::After(first)).await.unwrap_err(), StoreError::Corrupt);
     assert_eq!(process.store.tail(&Channel::default(), first).next().await.unwrap_err(), StoreError::Corrupt);
     assert_eq!(read(Start::Before(last)).await.unwrap_err(), StoreError::Corrupt);
-    assert_eq!(texts(&read(Start::Earliest).await.unwrap()), ["first"]);
+    // What is below it is delivered.
+    let beginning = Cursor::new(first.epoch(), 0);
+    for start in [Start::Earliest, Start::After(Cursor::ORIGIN), Start::After(beginning)] {
+        assert_eq!(texts(&read(start).await.unwrap()), ["first"], "{start:?}");
+    }
+    let look = process.store.tail(&Channel::default(), beginning).next().await.unwrap();
+    assert_eq!(texts(&look.batch), ["first"]);
     assert_eq!(texts(&read(Start::After(Cursor::new(first.epoch(), offset))).await.unwrap()), ["last"]);
 }
