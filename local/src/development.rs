@@ -104,7 +104,7 @@ pub(crate) enum Failure {
     NoKey(String),
     #[error("{0} has a secret: it is for no one else")]
     Secret(String),
-    #[error("the key is none: {0}")]
+    #[error("linger can't use this key: {0}")]
     Key(#[from] InvalidKeys),
     #[error("linger would refuse this token: {0}")]
     Token(#[from] InvalidToken),

@@ -99,7 +99,7 @@ impl Client {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
         let http = match tls {
             Ok(tls) => http.tls_context(tls).build_https(),
-            // Without names of its own to check it can't fail; the default is to trust the system's.
+            // It can't fail here. If it did, the system's certificates would be trusted.
             Err(_) => http.build_https(),
         };
         let timeouts = TimeoutConfig::builder()

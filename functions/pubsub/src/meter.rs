@@ -81,7 +81,7 @@ impl Meter {
         if kind.writes() { writes } else { reads }.fetch_add(halves, Relaxed);
     }
 
-    /// What was used since the last call: the sum of all answers is the bill.
+    /// What was used since the last call. All results together are the bill.
     pub fn since_last(&self) -> Usage {
         let [requests, reads, writes] = self.untold.each_ref().map(|untold| untold.swap(0, Relaxed));
         Usage { requests, read_units: units(reads), write_units: units(writes) }

@@ -77,7 +77,7 @@ fn list(set: &str) -> Result<Vec<Json>, InvalidKeys> {
     }
 }
 
-/// Forms in which people have keys.
+/// A key as errors name it: by its number, and its `kid`.
 fn named(index: usize, jwk: &Json) -> String {
     let kid = |object: &Object| key::text(object, "kid").map(|kid| format!(", {kid:?},"));
     let kid = if let Json::Object(object) = jwk { kid(object) } else { None };
