@@ -146,7 +146,9 @@ async fn the_simulated_table_does_what_dynamodb_does() {
         assert_eq!(simulated, real);
     }
     assert!(real.len() == simulated.len() && real.len() > 50);
-    assert!(real.iter().any(|step| step.contains("Ok(Done(Head { epoch: 1000, last: 5, time: 1002, base: 0, mark: 3,")));
+    assert!(
+        real.iter().any(|step| step.contains("Ok(Done(Head { epoch: 1000, last: 5, time: 1002, base: 0, mark: 3,"))
+    );
     assert!(real.iter().any(|step| step.ends_with(&format!("{:?}", Ok::<_, ()>(Moved::Gone)))));
 }
 
