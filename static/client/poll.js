@@ -267,8 +267,12 @@ class Poll {
     const { behind } = this;
     const late = tabs.leading && this.clock.now() - this.heldAt >= BEHIND_MS;
     if (behind.length > 0 && !late) return this.ask(this.together(behind), 0, signal);
-    // Who is told by the leader looks after its own token when that is due.
-    return tabs.leading ? this.hold(behind.length > 0, signal) : this.wait(this.token.left);
+    if (tabs.leading) return this.hold(behind.length > 0, signal);
+    // Who is told by the leader looks after its own token when that is due, or when there is another one.
+    const { stop, token } = this;
+    const over = () => stop.abort();
+    token.asked?.then(over, over);
+    return this.wait(token.left);
   }
 
   /** Until it is interrupted, or so long. */
