@@ -57,6 +57,9 @@ export const NAME_RULE = '1 to 64 letters, digits, dots, hyphens and underscores
 /** Whether a channel can be called so. @param {string} name */
 export const isChannelName = (name) => /^[A-Za-z0-9._-]{1,64}$/.test(name);
 
+/** What stands where messages are gone. */
+export const GONE = 'Some messages may be missing here.';
+
 /** A colour for a name, as the angle of its hue: always the same, and far from those of similar names. */
 export function hue(/** @type {string} */ name) {
   let hash = 0x811c9dc5;
