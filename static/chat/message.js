@@ -2,7 +2,8 @@
 
 /** @import { Message } from '../client/types.js' */
 
-import { copyButton, made, uncaught } from './dom.js';
+import { uncaught } from '../client/error.js';
+import { copyButton, made } from './dom.js';
 import { folded } from './fold.js';
 import { parts } from './parts.js';
 import { GONE, dayOf, dayWords, hue, initial, isBlank, timeWords } from './words.js';

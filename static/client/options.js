@@ -1,6 +1,7 @@
 // Checks the options that callers give. A wrong one throws a TypeError at once, which says what to write.
 
-const CHANNEL = /^[A-Za-z0-9._-]{1,64}$/;
+/** What a channel can be called. */
+export const CHANNEL = /^[A-Za-z0-9._-]{1,64}$/;
 
 /** @typedef {[string, (value: any) => boolean]} Rule what an option must be, in words and as a test */
 

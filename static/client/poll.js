@@ -1,5 +1,5 @@
 // The one poll of a page for all that it follows on a server, and the one of its browser where tabs can share. It is a loop
-// of turns: look at once, be held, pause, or wait for the tab that leads. Events end a turn, and change the next one.
+// of steps: look at once, be held, pause, or wait for the tab that leads. Events end a step, and change the next one.
 
 /** @import { Answer, Means, Positions, State } from './types.js' */
 /** @import { Place } from './place.js' */
@@ -251,14 +251,14 @@ class Poll {
       if (this.share && this.token.given) await this.meet();
       for (const subscriber of this.active) subscriber.receive();
       looking = this.places.filter((place) => place.looking);
-      await this.turn(looking, signal);
+      await this.next(looking, signal);
     } catch (error) {
       if (!signal.aborted) await this.failed(error, looking);
     }
   }
 
   /** What comes next, as things stand. @param {Place[]} looking @param {AbortSignal} signal */
-  turn(looking, signal) {
+  next(looking, signal) {
     const { active, page, tabs } = this;
     if (page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return this.wait();
     if (looking.length > 0) return this.ask(this.together(looking), 0, signal);
