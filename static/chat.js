@@ -39,7 +39,7 @@ const world = {
     showState(channel.state);
     composer.check();
   },
-  marked: (channel, id, own) => conversation.mark(channel, id, own),
+  marked: (channel, entry) => conversation.mark(channel, entry),
 };
 
 const channels = new Channels(world, show);

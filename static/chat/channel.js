@@ -25,7 +25,7 @@ const KEPT_MAX = 200;
  * @property {(channel: Channel) => void} counted what is unread has changed, or what was said last
  * @property {(channel: Channel) => void} seen everything was read
  * @property {(channel: Channel) => void} told the state of the connection has changed
- * @property {(channel: Channel, id: string, own: boolean) => void} marked whose a message is
+ * @property {(channel: Channel, entry: Entry) => void} marked whose a message is
  */
 
 export class Channel {
@@ -130,6 +130,14 @@ export class Channel {
     this.mentions += others.filter(({ mention }) => mention).length;
   }
 
+  /** @param {Entry} entry what was unread, and is one's own */
+  discount(entry) {
+    this.unread = Math.max(0, this.unread - 1);
+    if (entry.mention) this.mentions = Math.max(0, this.mentions - 1);
+    if (this.newFrom !== entry.message.id) return;
+    this.newFrom = this.after(entry.message.id).find(({ own }) => !own)?.message.id;
+  }
+
   /** Everything was read. */
   seen() {
     const id = this.entries[this.entries.length - 1]?.message.id ?? this.read;
@@ -159,10 +167,13 @@ export class Channel {
   mark(id, own) {
     const entry = this.entries.find(({ message }) => message.id === id);
     if (!entry) return false;
-    if (own && !entry.own && this.after(this.read).includes(entry) && this.unread > 0) this.unread -= 1;
-    entry.own = own;
-    entry.mention &&= !own;
-    this.world.marked(this, id, own);
+    if (entry.own === own) return true;
+    const unread = this.after(this.read).includes(entry);
+    if (unread && own) this.discount(entry);
+    Object.assign(entry, this.entry(entry.message, own, entry.gap));
+    if (unread && !own) this.count([entry]);
+    this.world.marked(this, entry);
+    this.world.counted(this);
     return true;
   }
 }

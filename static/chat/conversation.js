@@ -6,7 +6,7 @@ import { history } from '../client.js';
 import { where } from './access.js';
 import { element, made } from './dom.js';
 import { Item } from './message.js';
-import { untilMidnight } from './words.js';
+import { GONE, untilMidnight } from './words.js';
 
 /** How many messages the page has: at its end, and further up. The oldest are dropped, and can be fetched again. */
 const KEPT_AT_END = 1000;
@@ -144,11 +144,11 @@ export class Conversation {
     item.node.prepend(this.newLine);
   }
 
-  /** Shows whose a message is, if it is here. @param {Channel} channel @param {string} id @param {boolean} own */
-  mark(channel, id, own) {
-    const at = channel === this.channel ? this.items.findIndex(({ message }) => message.id === id) : -1;
+  /** Shows whose a message is, if it is here. @param {Channel} channel @param {Entry} entry */
+  mark(channel, entry) {
+    const at = channel === this.channel ? this.items.findIndex(({ message }) => message.id === entry.message.id) : -1;
     if (at < 0) return;
-    this.items[at].own = own;
+    this.items[at].mark(entry);
     for (const index of [at, at + 1]) this.items[index]?.follow(this.items[index - 1]);
     this.look();
   }
@@ -162,12 +162,12 @@ export class Conversation {
     this.again.hidden = true;
     try {
       const asked = { ...where, channel: channel.name, before: oldest.message.id, limit: OLDER };
-      const { messages } = await history(asked);
+      const { messages, missed } = await history(asked);
       // The oldest message may have been dropped meanwhile, or another channel been opened.
       if (this.channel !== channel) return;
       if (this.items[0] === oldest) this.prepend(channel, messages);
       this.complete = messages.length === 0;
-      this.say(this.complete ? 'The conversation begins here' : '');
+      this.say(missed ? GONE : this.complete ? 'The conversation begins here' : '');
     } catch {
       if (this.channel !== channel) return;
       this.say('Older messages can not be had just now.');

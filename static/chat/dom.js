@@ -77,13 +77,6 @@ export function copyButton(text, label = 'Copy') {
   return copy;
 }
 
-/** Lets an error be seen by whoever looks after errors, and goes on. @param {unknown} error */
-export function uncaught(error) {
-  setTimeout(() => {
-    throw error;
-  });
-}
-
 /** A button. @param {string} text @param {() => void} call */
 export function button(text, call) {
   const node = made('button', '', text);

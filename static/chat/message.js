@@ -2,10 +2,11 @@
 
 /** @import { Message } from '../client/types.js' */
 
-import { copyButton, made, uncaught } from './dom.js';
+import { uncaught } from '../client/error.js';
+import { copyButton, made } from './dom.js';
 import { folded } from './fold.js';
 import { parts } from './parts.js';
-import { dayOf, dayWords, hue, initial, isBlank, timeWords } from './words.js';
+import { GONE, dayOf, dayWords, hue, initial, isBlank, timeWords } from './words.js';
 
 /** Messages of one person within this time are shown together. */
 const TOGETHER_MS = 5 * 60_000;
@@ -100,9 +101,8 @@ export class Item {
     this.day = dayOf(time) || -Infinity;
     this.gap = gap;
     this.node = made('li', 'message', drawn(message, when));
-    this.node.classList.toggle('own', own);
-    this.node.classList.toggle('mention', mention);
-    if (gap) this.node.prepend(made('p', 'gap', 'Some messages may be missing here.'));
+    this.mark({ own, mention });
+    if (gap) this.node.prepend(made('p', 'gap', GONE));
     /** The latest day so far. The clock of one server may be behind, but a day that is over does not come again. */
     this.latestDay = this.day;
     /** @type {HTMLElement | undefined} */
@@ -141,7 +141,9 @@ export class Item {
     return this.node.classList.contains('own');
   }
 
-  set own(own) {
+  /** Shows whose it is. @param {{own: boolean, mention: boolean}} entry */
+  mark({ own, mention }) {
     this.node.classList.toggle('own', own);
+    this.node.classList.toggle('mention', mention);
   }
 }

@@ -1,5 +1,7 @@
 // Names, texts and times for people, and the limits as the server counts them.
 
+import { CHANNEL } from '../client/options.js';
+
 const TEXT_BYTES_MAX = 32_768;
 const NICK_CHARACTERS_MAX = 64;
 
@@ -55,7 +57,10 @@ export function channelName(wanted) {
 export const NAME_RULE = '1 to 64 letters, digits, dots, hyphens and underscores, without accents';
 
 /** Whether a channel can be called so. @param {string} name */
-export const isChannelName = (name) => /^[A-Za-z0-9._-]{1,64}$/.test(name);
+export const isChannelName = (name) => CHANNEL.test(name);
+
+/** What stands where messages are gone. */
+export const GONE = 'Some messages may be missing here.';
 
 /** A colour for a name, as the angle of its hue: always the same, and far from those of similar names. */
 export function hue(/** @type {string} */ name) {

@@ -35,7 +35,7 @@ export function notLinger(words, answer) {
   return new LingerError(`somebody else answered: ${words}`, { code: 'not_linger', ...answer });
 }
 
-/** Reports an error of the page's own handler as uncaught. It does not end the subscription. @param {unknown} error */
+/** Reports an error as uncaught, to whoever looks after errors, and goes on. @param {unknown} error */
 export function uncaught(error) {
   queueMicrotask(() => {
     throw error;

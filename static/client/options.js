@@ -1,6 +1,7 @@
 // Checks the options that callers give. A wrong one throws a TypeError at once, which says what to write.
 
-const CHANNEL = /^[A-Za-z0-9._-]{1,64}$/;
+/** What a channel can be called. */
+export const CHANNEL = /^[A-Za-z0-9._-]{1,64}$/;
 
 /** @typedef {[string, (value: any) => boolean]} Rule what an option must be, in words and as a test */
 
@@ -97,6 +98,12 @@ export function check(name, given) {
 }
 
 /**
+ * An address with a host, or a path. A word without a scheme would be a path below the page. A URL drops what is empty, blanks
+ * and line ends without a word, and takes backslashes for slashes and more slashes than two for two. fetch refuses a password.
+ */
+const BASE = /^((https?:)?\/\/[^\s\p{Cc}\\/?#@]+(\/[^\s\p{Cc}\\?#]*)?|\.{0,2}\/(?!\/)[^\s\p{Cc}\\?#]*)?$/iu;
+
+/**
  * The whole address of an API, without a slash at its end.
  *
  * @param {string} base as it was given: absolute, or relative to the page
@@ -111,9 +118,7 @@ export function server(base = '') {
   } catch {
     // Said below.
   }
-  // A word without a scheme would be a path below this page. fetch refuses a password and ignores a fragment.
-  const written = /^(https?:\/\/|\.{0,2}\/|$)/i.test(base);
-  if (!written || !url || !/^http/.test(url.protocol) || url.username || url.password || url.search || url.hash) {
+  if (!BASE.test(base) || !url || !/^http/.test(url.protocol) || url.username || url.password) {
     throw new TypeError("base must be like 'https://api.example.com', or in a page like '/api', without password and query");
   }
   return url.href.replace(/\/+$/, '');

@@ -12,7 +12,7 @@ export class Place {
   begun = false;
   /** The latest answer for this channel that was not delivered yet. @type {Answer | undefined} */
   dealt;
-  /** The position of the leader when it last differed from this one. @type {string | undefined} */
+  /** Where the leader was when nothing came after this position. @type {string | undefined} */
   compared;
   /** The latest positions, oldest first. @type {string[]} */
   positions = [];

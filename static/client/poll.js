@@ -1,5 +1,5 @@
 // The one poll of a page for all that it follows on a server, and the one of its browser where tabs can share. It is a loop
-// of turns: look at once, be held, pause, or wait for the tab that leads. Events end a turn, and change the next one.
+// of steps: look at once, be held, pause, or wait for the tab that leads. Events end a step, and change the next one.
 
 /** @import { Answer, Means, Positions, State } from './types.js' */
 /** @import { Place } from './place.js' */
@@ -19,6 +19,9 @@ const HOLD_S = 25;
 
 /** How long to be held for some of the channels, when there are too many for one poll: the others wait for their turn. */
 const TURN_S = 2;
+
+/** While some places are far behind, all others are asked for again after this long. */
+const BEHIND_MS = 1000;
 
 /** After so many empty answers in a row, each within so long, the server does not hold polls, and to go on would be a loop. */
 const QUICK_HOLDS = 5;
@@ -43,6 +46,10 @@ class Poll {
   /** @type {Set<Subscriber>} */
   subscribers = new Set();
   wanted = new Wanted();
+  /** Where the tab that leads is, as it said last. @type {Positions} */
+  heard = new Map();
+  /** When the latest hold ended. */
+  heldAt = 0;
   asking = false;
   /** Whether to ask the next time without being held: there may be more. */
   more = false;
@@ -140,8 +147,22 @@ class Poll {
     return (this.page?.resting ?? false) && this.active.every(({ rest }) => rest);
   }
 
+  /** Where the leader is. @returns {Positions} */
+  get at() {
+    return this.tabs.leading ? positions(this.wanted.places.values()) : this.heard;
+  }
+
+  /** The places that are elsewhere, and did not yet find that there is nothing more while the leader is where it is now. */
+  get behind() {
+    const { at } = this;
+    return this.places.filter(({ channel, cursor, compared, dealt }) => {
+      const leader = at.get(channel);
+      return leader && cursor && !dealt && leader !== cursor && leader !== compared;
+    });
+  }
+
   get status() {
-    return { state: this.state, idle: this.resting, at: positions(this.wanted.places.values()) };
+    return { state: this.state, idle: this.resting, at: this.at };
   }
 
   /** A subscriber has changed, and with `set` also the set of places. @param {boolean} set */
@@ -208,13 +229,17 @@ class Poll {
       this.wanted.tabs.set(from, { want });
       if (this.wanted.update(this.want)) this.stop.abort();
     }
+    if (status && !leading) {
+      this.heard = status.at;
+      this.tell(status.state);
+    }
     if (answers) {
       this.failures = 0;
+      if (!leading) for (const { channel, cursor } of answers) this.heard.set(channel, cursor);
       this.deal(answers);
     }
-    if (status && !leading) this.tell(status.state);
-    const apart = status && !leading && this.compare(status.at);
-    if ((answers || apart) && !this.asking) this.stop.abort();
+    const behind = status && !leading && this.behind.length > 0;
+    if ((answers || behind) && !this.asking) this.stop.abort();
   }
 
   /** One poll, wait or pause. */
@@ -226,38 +251,33 @@ class Poll {
       if (this.share && this.token.given) await this.meet();
       for (const subscriber of this.active) subscriber.receive();
       looking = this.places.filter((place) => place.looking);
-      if (looking.length === 0) this.apart = false;
-      await this.turn(looking, signal);
+      await this.next(looking, signal);
     } catch (error) {
       if (!signal.aborted) await this.failed(error, looking);
     }
   }
 
   /** What comes next, as things stand. @param {Place[]} looking @param {AbortSignal} signal */
-  turn(looking, signal) {
+  next(looking, signal) {
     const { active, page, tabs } = this;
     if (page?.gone || active.length === 0 || active.some(({ busy }) => busy)) return this.wait();
     if (looking.length > 0) return this.ask(this.together(looking), 0, signal);
-    // Who is told by the leader looks after its own token when that is due.
-    return tabs.leading ? this.hold(signal) : this.wait(this.token.left);
+    this.apart = false;
+    if (tabs.leading) this.agree();
+    const { behind } = this;
+    const late = tabs.leading && this.clock.now() - this.heldAt >= BEHIND_MS;
+    if (behind.length > 0 && !late) return this.ask(this.together(behind), 0, signal);
+    if (tabs.leading) return this.hold(behind.length > 0, signal);
+    // Who is told by the leader looks after its own token when that is due, or when there is another one.
+    const { stop, token } = this;
+    const over = () => stop.abort();
+    token.asked?.then(over, over);
+    return this.wait(token.left);
   }
 
   /** Until it is interrupted, or so long. */
   wait(ms = WAIT_MAX_MS) {
     return pause(Math.min(ms, WAIT_MAX_MS), { clock: this.clock, signal: this.stop.signal });
-  }
-
-  /** A place that is not where the leader is asks once whether there is something. @param {Positions} at */
-  compare(at) {
-    const apart = this.places.filter(({ channel, cursor, compared }) => {
-      const leader = at.get(channel);
-      return leader && cursor && leader !== cursor && leader !== compared;
-    });
-    for (const place of apart) {
-      place.compared = at.get(place.channel);
-      place.looking = true;
-    }
-    return apart.length > 0;
   }
 
   /** The places that one request can ask for: each in another channel, and all with the same `last`. @param {Place[]} looking */
@@ -268,17 +288,29 @@ class Poll {
     return [...new Map(alike.map((place) => [place.channel, place])).values()].slice(0, CHANNELS_MAX);
   }
 
-  /** Waits for news in all channels that the tabs want. A page that rests looks now and then. @param {AbortSignal} signal */
-  async hold(signal) {
-    if (this.resting && !this.more) {
+  /** Finds out what the tabs want, and tells them where in that it is. */
+  agree() {
+    this.call();
+    if (this.wanted.update(this.want)) this.tabs.announce();
+  }
+
+  /**
+   * Waits for news in all channels that the tabs want; or looks, if that should be `soon`. A page that rests looks now and then.
+   *
+   * @param {boolean} soon
+   * @param {AbortSignal} signal
+   */
+  async hold(soon, signal) {
+    if (this.resting && !this.more && !soon) {
       await this.wait(LOOK_AGAIN_MS[Math.min(this.looks, LOOK_AGAIN_MS.length - 1)]);
       if (signal.aborted) return;
       this.looks += 1;
     }
-    this.call();
-    if (this.wanted.update(this.want)) this.tabs.announce();
     const longest = this.wanted.places.size > CHANNELS_MAX ? TURN_S : HOLD_S;
-    await this.ask(this.wanted.next(), this.resting || this.more ? 0 : longest, signal);
+    const waitS = this.resting || this.more || soon ? 0 : longest;
+    await this.ask(this.wanted.next(), waitS, signal).finally(() => {
+      this.heldAt = this.clock.now();
+    });
   }
 
   /**
@@ -291,7 +323,7 @@ class Poll {
   async ask(places, waitS, signal) {
     const begun = this.clock.now();
     this.asking = true;
-    const { base, fetch, clock, token } = this;
+    const { at, base, fetch, clock, token } = this;
     const answers = await ask(base, places, waitS, this.failures > 0, { fetch, clock, token, signal }).finally(() => {
       this.asking = false;
     });
@@ -303,8 +335,13 @@ class Poll {
     // A look that shows nothing new does not show that polls are held.
     if (news.length > 0 || (held && waitS > 0)) this.failures = 0;
     this.more = answers.some(({ messages, missed }) => missed || (this.resting && messages.length > 0));
+    for (const [index, { after, cursor }] of answers.entries()) {
+      places[index].compared = cursor === after ? at.get(places[index].channel) : undefined;
+    }
     for (const answer of answers) this.wanted.places.get(answer.channel)?.advance(answer);
-    if (this.tabs.leading && news.length > 0) this.tabs.say({ answers: news });
+    // What only leads to where the leader is already is of no use to others.
+    const ahead = news.filter(({ channel, cursor }) => (this.wanted.places.get(channel)?.cursor ?? cursor) === cursor);
+    if (this.tabs.leading && ahead.length > 0) this.tabs.say({ answers: ahead });
     this.deal(answers);
     const was = this.state.state;
     this.state = { state: 'live' };

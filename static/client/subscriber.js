@@ -111,7 +111,7 @@ export class Subscriber {
     this.wake?.();
   }
 
-  /** Takes the answers. A place for which one does not fit asks for itself. */
+  /** Takes the answers that fit. A place for which one does not fit is behind, or goes on looking. */
   receive() {
     if (this.busy) return;
     for (const place of this.places) {
@@ -119,10 +119,9 @@ export class Subscriber {
       place.dealt = undefined;
       if (!dealt) continue;
       const rest = place.advance(dealt);
-      // An empty answer tells nothing to a place at another position.
-      const elsewhere = dealt.cursor !== place.cursor && (dealt.messages.length > 0 || dealt.missed);
-      place.looking = !rest && (place.looking || elsewhere);
-      if (rest) this.enqueue(place, rest);
+      if (!rest) continue;
+      place.looking = false;
+      this.enqueue(place, rest);
     }
   }
 

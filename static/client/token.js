@@ -121,9 +121,10 @@ export class Token {
     return token === refused ? undefined : token;
   }
 
-  /** How long the token can be used before it must be looked at again, in milliseconds. */
+  /** How long the token can be used before it must be looked at again, in milliseconds. What is asked for is not asked for again. */
   get left() {
-    return (typeof this.given === 'function' ? Math.min(this.renewAt, this.goodUntil) : this.goodUntil) - Date.now();
+    const renews = typeof this.given === 'function' && !this.asked;
+    return (renews ? Math.min(this.renewAt, this.goodUntil) : this.goodUntil) - Date.now();
   }
 
   /**

@@ -256,6 +256,18 @@ test('older messages come as one scrolls up, until there are none, and what one 
   assert.deepEqual(page.complaints, []);
 });
 
+test('where older messages are gone, the page does not say that the conversation begins there', async () => {
+  for (let number = 0; number < 80; number += 1) await publish(server.base, `number ${number}`);
+  const page = await open();
+  await until('the latest are shown', async () => (await shown(page)).length === 50);
+  const { port } = server;
+  await server.stop();
+  server = await startServer('--port', port);
+  await page.evaluate(() => (document.querySelector('#scroller').scrollTop = 0));
+  await page.locator('#beginning').waitFor();
+  await until('it says so', async () => (await page.textContent('#beginning')) === 'Some messages may be missing here.');
+});
+
 test('older messages that can not be had are asked for again by hand', async () => {
   for (let number = 1; number <= 60; number += 1) await publish(server.base, `number ${number}`);
   const page = await open();

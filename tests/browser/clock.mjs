@@ -109,3 +109,30 @@ export function subscribed(options = {}) {
   });
   return { asked, latest, clock, texts, states, stop, ended, state: () => states.at(-1) };
 }
+
+/** A page: subscriptions that share a server and a clock. `said` has what each received, as `channel text`. */
+export function page() {
+  const { asked, fetch, latest } = server();
+  const clock = new Clock();
+  const follow = (options) => {
+    const said = [];
+    const states = [];
+    const stop = new AbortController();
+    const ended = subscribe({
+      ...{ base: 'http://linger.test', fetch, clock, signal: stop.signal },
+      onMessages: (messages, { channel, missed }) => {
+        said.push(...messages.map(({ message }) => `${channel} ${message}`), ...(missed ? [`${channel} missed`] : []));
+      },
+      onState: (state) => states.push(state),
+      ...options,
+    });
+    return { said, states, stop, ended };
+  };
+  return { asked, latest, clock, fetch, follow };
+}
+
+/** An answer of several channels. */
+export const several = (channels) => ({ channels });
+
+/** The positions in a page's latest poll, and how long it is held. */
+export const asks = ({ query }) => [query.channels, query.wait];

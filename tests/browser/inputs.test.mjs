@@ -63,6 +63,22 @@ const wrong = {
   'a base of another scheme': [subscribe, { base: 'wss://api.test' }, BASE],
   'a base with a password': [subscribe, { base: 'https://ann:secret@api.test' }, BASE],
   'a base with a query': [subscribe, { base: 'https://api.test/?key=1' }, BASE],
+  'a base with the beginning of a query': [subscribe, { base: 'https://api.test/?' }, BASE],
+  'a base with the beginning of a fragment': [subscribe, { base: 'https://api.test/#' }, BASE],
+  'a base with a fragment': [subscribe, { base: 'https://api.test/#here' }, BASE],
+  'a base with both': [publish, { message: 'x', base: 'https://api.test?#' }, BASE],
+  'a base with a name': [subscribe, { base: 'https://ann@api.test' }, BASE],
+  'a base with an empty name': [subscribe, { base: 'https://@api.test' }, BASE],
+  'a base with an empty name and password': [history, { before: '7-1', base: 'https://:@api.test' }, BASE],
+  'a base before a blank': [subscribe, { base: 'https://api.test ' }, BASE],
+  'a base after a blank': [subscribe, { base: ' https://api.test' }, BASE],
+  'a base with a blank in it': [subscribe, { base: 'https://api.test/a b' }, BASE],
+  'a base over two lines': [subscribe, { base: 'https://api\n.test' }, BASE],
+  'a base before a zero': [subscribe, { base: 'https://api.test\0' }, BASE],
+  'a base with backslashes': [subscribe, { base: 'https://api.test\\v1' }, BASE],
+  'nothing but backslashes': [subscribe, { base: 'https:\\\\api.test' }, BASE],
+  'one slash too many, so that a path is a host': [subscribe, { base: 'https:///api' }, BASE],
+  'a slash too few': [subscribe, { base: 'https:/api.test' }, BASE],
   'no host': [subscribe, { base: 'https://' }, BASE],
   'no base where there is no page': [subscribe, { base: undefined }, BASE],
   'a path where there is no page': [history, { before: '7-1', base: '/api' }, BASE],
@@ -89,4 +105,30 @@ test('whole characters outside the first plane are no halves', async () => {
   const stop = new AbortController();
   stop.abort(new Error('enough'));
   await assert.rejects(publish({ base, message: '🦀', nick: '🦀', signal: stop.signal }), /enough/);
+});
+
+test('a base is any address that can be asked, also one relative to a page', async () => {
+  const good = {
+    'https://api.test': 'https://api.test/pub',
+    'HTTPS://API.test:8443/v1//': 'https://api.test:8443/v1/pub',
+    'http://[::1]:3000/@me/a%20b': 'http://[::1]:3000/@me/a%20b/pub',
+    '': 'https://page.test/pub',
+    '/': 'https://page.test/pub',
+    '/api': 'https://page.test/api/pub',
+    './api/': 'https://page.test/chat/api/pub',
+    '../api': 'https://page.test/api/pub',
+    '//api.test/v1': 'https://api.test/v1/pub',
+  };
+  globalThis.location = new URL('https://page.test/chat/?channel=news#here');
+  try {
+    const refused = [];
+    const fetch = async (url) => Response.json({ code: 'x', status: 400, detail: refused.push(url) }, { status: 400, headers: { 'content-type': 'application/problem+json' } });
+    for (const given of Object.keys(good)) await assert.rejects(publish({ base: given, message: 'x', fetch }), { code: 'x' });
+    assert.deepEqual(refused, Object.values(good));
+    for (const given of ['///api', '/api?', '/api#', '/a b', '\\api', '//ann@api.test']) {
+      assert.match(String(await thrownBy(publish, [{ base: given, message: 'x', fetch }])), BASE);
+    }
+  } finally {
+    delete globalThis.location;
+  }
 });

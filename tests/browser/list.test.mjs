@@ -95,6 +95,65 @@ test('windows of one browser have the same channels, and what is read in one is 
   await shows(other, 'ho', 'still here');
 });
 
+/** Holds back what a page publishes until `send()`, and the answers until `answer()`. */
+async function holding(page) {
+  let send;
+  let answer;
+  const sent = new Promise((resolve) => (send = resolve));
+  const answered = new Promise((resolve) => (answer = resolve));
+  await page.route('**/pub', async (route) => {
+    await sent;
+    const response = await route.fetch();
+    await answered;
+    await route.fulfill({ response });
+  });
+  return { send, answer };
+}
+
+test('what another window said under one’s name is unread until that is known, with its mention', async () => {
+  const [one, other] = [await open('a'), await open('b')];
+  await say(other, 'hello', 'Ann');
+  await until('both are listed', async () => (await rows(other)).length === 2);
+  const { send, answer } = await holding(one);
+  await say(one, 'ann is here', 'Ann');
+  // Nobody reads it.
+  await goTo(one, named('b'));
+  send();
+  await has(other, 'a @1', 'b');
+  await outside('a', 'so I see');
+  await has(other, 'a @2', 'b');
+  answer();
+  await has(other, 'a 1', 'b');
+  await goTo(other, named('a'));
+  await shows(other, 'ann is here', 'so I see');
+  assert.equal(await other.locator('.message:has(.new) .text').textContent(), 'so I see');
+});
+
+test('what one seemed to have said, and somebody else did, is unread from then on', async () => {
+  const page = await open('a');
+  const { send, answer } = await holding(page);
+  await say(page, 'ann is here', 'Ann');
+  await goTo(page, named('b'));
+  await outside('a', 'ann is here', 'Ann');
+  await outside('a', 'so I see');
+  await has(page, 'a 1', 'b');
+  answer();
+  send();
+  await has(page, 'a @2', 'b');
+});
+
+test('who looks at a message sees no mention in it once it is one’s own', async () => {
+  const [one, other] = [await open('a'), await open('a')];
+  await say(other, 'hello', 'Ann');
+  await shows(one, 'hello');
+  const { send, answer } = await holding(one);
+  await say(one, 'ann is here', 'Ann');
+  send();
+  await other.locator('.mention', { hasText: 'ann is here' }).waitFor();
+  answer();
+  await other.locator('.own:not(.mention)', { hasText: 'ann is here' }).waitFor();
+});
+
 test('drafts survive a switch and a reload, and what was sent does not come back', async () => {
   const page = await open('a');
   await page.fill('#message', 'half a thought');

@@ -40,9 +40,9 @@ export class Server {
 
   answer(places) {
     const channels = {};
-    for (const { channel, offset } of places) {
+    for (const { channel, offset, last = 0 } of places) {
       const texts = this.texts(channel);
-      const from = offset ?? texts.length;
+      const from = offset ?? Math.max(0, texts.length - Math.min(last, LIMIT));
       const messages = texts.slice(from, from + LIMIT).map((message, index) => ({ id: `7-${from + index + 1}`, message }));
       if (messages.length === 0 && offset !== undefined) continue;
       channels[channel] = { messages, cursor: `7-${from + messages.length}`, missed: false };
@@ -56,6 +56,7 @@ export class Server {
     assert.ok(list.length <= 20 && new Set(list.map((place) => place.split(':')[0])).size === list.length);
     const places = list.map((place) => {
       const [channel, position] = place.split(':');
+      if (!position) return { channel, last: Number(asked.get('last')) };
       return { channel, offset: position === 'latest' ? undefined : Number(position.split('-')[1]) };
     });
     this.polls.add(signal);
@@ -92,18 +93,22 @@ export class Reader {
   had = new Map();
   wrong = [];
 
-  constructor(base, channels, means, server, random) {
+  constructor(base, names, means, server, random) {
     this.stop = new AbortController();
     this.server = server;
-    this.channels = channels;
+    this.channels = names;
+    // Each begins somewhere else: far behind the others, with some messages, or with what comes.
+    const begins = new Map(names.map((name) => [name, random(2) ? random(server.texts(name).length + 1) : undefined]));
+    const channels = Object.fromEntries([...begins].map(([name, offset]) => [name, offset === undefined ? null : `7-${offset}`]));
+    const last = random(3);
     const onMessages = (messages, { channel, cursor }) => {
       const end = Number(cursor.split('-')[1]);
       const texts = messages.map(({ message }) => message);
-      if (!this.had.has(channel)) this.had.set(channel, { from: end - texts.length, texts });
+      if (!this.had.has(channel)) this.had.set(channel, { from: begins.get(channel) ?? end - texts.length, texts });
       else this.had.get(channel).texts.push(...texts);
       if (random(6) === 0) return new Promise((resolve) => means.clock.setTimeout(resolve, random(900)));
     };
-    this.ended = subscribe({ base, channels, ...means, signal: this.stop.signal, onMessages });
+    this.ended = subscribe({ base, channels, last, ...means, signal: this.stop.signal, onMessages });
   }
 
   check(whole) {

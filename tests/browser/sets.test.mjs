@@ -3,36 +3,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { subscribe } from '../../static/client.js';
-import { Clock, batch, server, settled } from './clock.mjs';
+import { asks, batch, page, settled, several } from './clock.mjs';
 
 const base = 'http://linger.test';
-
-/** A page: subscriptions that share a server and a clock. `said` has what each received, as `channel text`. */
-function page() {
-  const { asked, fetch, latest } = server();
-  const clock = new Clock();
-  const follow = (options) => {
-    const said = [];
-    const states = [];
-    const stop = new AbortController();
-    const ended = subscribe({
-      ...{ base, fetch, clock, signal: stop.signal },
-      onMessages: (messages, { channel, missed }) => {
-        said.push(...messages.map(({ message }) => `${channel} ${message}`), ...(missed ? [`${channel} missed`] : []));
-      },
-      onState: (state) => states.push(state),
-      ...options,
-    });
-    return { said, states, stop, ended };
-  };
-  return { asked, latest, clock, fetch, follow };
-}
-
-/** An answer of several channels. */
-const several = (channels) => ({ channels });
-
-/** The positions in a page's latest poll, and how long it is held. */
-const asks = ({ query }) => [query.channels, query.wait];
 
 test('twenty channels are looked at in one request, and held in one', async () => {
   const { asked, latest, follow } = page();

@@ -106,6 +106,38 @@ at('a tab that follows asks its function when its token is due, though nothing c
   }),
 );
 
+at('a tab that follows waits for a function that takes its time, and uses what that gives as soon as it is there', (later) =>
+  twoTabs(async ({ clock, tab }) => {
+    const leader = tab(of('ann'));
+    await live(leader, clock);
+    const give = [];
+    let token = of('ann', 36);
+    const follower = tab(() => token || new Promise((resolve) => give.push(resolve)));
+    await live(follower, clock);
+    token = undefined;
+    const { setTimeout } = clock;
+    let timers = 0;
+    clock.setTimeout = (call, ms) => {
+      timers += 1;
+      // What would go on for ever stops here.
+      return timers > 500 ? undefined : setTimeout(call, ms);
+    };
+    // Its token is to be renewed 6 s after the beginning.
+    await later(clock, 7_000);
+    await later(clock, 100);
+    assert.equal(give.length, 1);
+    timers = 0;
+    await later(clock, 5_000);
+    assert.ok(timers <= 50, `${timers} timers in 5 s`);
+    assert.deepEqual(follower.states.at(-1), { state: 'live' });
+    // It is somebody else's by now, who has a poll of their own.
+    give[0](of('bob'));
+    await later(clock, 1000);
+    assert.deepEqual(follower.latest().headers, bearer(of('bob')));
+    assert.equal(give.length, 1);
+  }),
+);
+
 at('where tabs share, a function that throws is asked once for each attempt', (later) =>
   twoTabs(async ({ clock, tab }) => {
     const times = [];
