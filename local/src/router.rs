@@ -108,6 +108,10 @@ impl Front {
 
     async fn route(&self, gzip: bool, request: Box<Request>, ends: &Ends) -> Response {
         let client = self.gate.proxies.client(ends.client, request.headers());
+        let _large = match self.count_body(&request, client) {
+            Ok(counted) => counted,
+            Err(problem) => return refuse(problem),
+        };
         let response = match request.uri().path() {
             "/sub" => self.subscribe(request, client).await,
             "/pub" => Box::pin(self.publish(request, client)).await,
@@ -124,10 +128,6 @@ impl Front {
         {
             return refuse(problem);
         }
-        let _large = match self.count_body(&request, client) {
-            Ok(counted) => counted,
-            Err(problem) => return refuse(problem),
-        };
         let admit = |channel: &Channel| {
             let new = memory.as_ref().is_some_and(|memory| !memory.knows(channel));
             if new { addresses.begin_channel(client) } else { Ok(()) }
@@ -137,10 +137,6 @@ impl Front {
 
     /// Counts the channels of an address's polls. Each costs as much as a poll of its own.
     async fn subscribe(&self, request: Box<Request>, client: IpAddr) -> Response {
-        let _large = match self.count_body(&request, client) {
-            Ok(counted) => counted,
-            Err(problem) => return refuse(problem),
-        };
         let count = |channels| {
             let counted = self.gate.addresses.poll(client, channels)?;
             Ok(counted.map(|counted| Box::new(counted) as Counted))
