@@ -7,16 +7,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
-use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, Response,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY},
 };
-use http_body::Body as _;
-use http_body_util::BodyExt;
-use pubsub::api::{self, Code, Problem};
+use pubsub::api::{Code, Problem, refuse};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Smaller answers are not compressed: that would save no packet.
@@ -84,11 +81,6 @@ impl AsRef<[u8]> for LargeAnswer {
     }
 }
 
-/// The answer to a refused request.
-pub(crate) fn refuse(problem: Problem) -> Response {
-    api::refuse(problem).map(Body::from)
-}
-
 impl Answers {
     pub(crate) fn new() -> Self {
         let room = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX));
@@ -97,17 +89,12 @@ impl Answers {
 
     /// Compresses an answer if the client accepts gzip, and refuses it when too many large ones are under way, in all or
     /// to this address, if it is a limited one.
-    pub(crate) async fn send(&self, gzip: bool, address: Option<IpAddr>, response: Response) -> Response {
-        if response.body().size_hint().upper().is_some_and(|upper| upper <= COMPRESSED_BYTES_MIN as u64) {
+    pub(crate) fn send(&self, gzip: bool, address: Option<IpAddr>, response: Response<Bytes>) -> Response<Bytes> {
+        if response.body().len() <= COMPRESSED_BYTES_MIN {
             return response;
         }
-        let (mut parts, body) = response.into_parts();
-        // All bodies are in one piece, so this neither waits nor copies.
-        let Ok(body) = body.collect().await else {
-            return refuse(Problem::internal());
-        };
-        let mut bytes = body.to_bytes();
-        if bytes.len() > COMPRESSED_BYTES_MIN && is_text(&parts.headers) {
+        let (mut parts, mut bytes) = response.into_parts();
+        if is_text(&parts.headers) {
             parts.headers.append(VARY, HeaderValue::from_static("accept-encoding"));
             if gzip {
                 bytes = self.gzip(&bytes);
@@ -116,7 +103,7 @@ impl Answers {
             }
         }
         match self.count(bytes, address) {
-            Ok(bytes) => Response::from_parts(parts, Body::from(bytes)),
+            Ok(bytes) => Response::from_parts(parts, bytes),
             Err(problem) => refuse(problem),
         }
     }
@@ -251,86 +238,84 @@ mod tests {
         assert!(!takes_gzip(&HeaderMap::new()));
     }
 
-    fn answer(bytes: &Bytes) -> Response {
-        Response::builder().header(CONTENT_TYPE, "application/json").body(Body::from(bytes.clone())).unwrap()
+    fn answer(bytes: &Bytes) -> Response<Bytes> {
+        Response::builder().header(CONTENT_TYPE, "application/json").body(bytes.clone()).unwrap()
     }
 
-    async fn sent(answers: &Answers, encodings: &str, bytes: &Bytes) -> Response {
-        answers.send(takes_gzip(&asking(encodings)), None, answer(bytes)).await
+    fn sent(answers: &Answers, encodings: &str, bytes: &Bytes) -> Response<Bytes> {
+        answers.send(takes_gzip(&asking(encodings)), None, answer(bytes))
     }
 
-    #[tokio::test]
-    async fn what_many_get_is_compressed_once() {
+    #[test]
+    fn what_many_get_is_compressed_once() {
         let answers = Answers::new();
         let plain = Bytes::from(vec![b' '; 2000]);
         let mut places = Vec::new();
         for _ in 0..3 {
-            let response = sent(&answers, "gzip", &plain).await;
+            let response = sent(&answers, "gzip", &plain);
             assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
-            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body = response.into_body();
             assert!(body.len() < 100);
             places.push(body.as_ptr());
         }
         places.dedup();
         assert_eq!(places.len(), 1);
-        let small = sent(&answers, "gzip", &plain.slice(..1024)).await;
+        let small = sent(&answers, "gzip", &plain.slice(..1024));
         assert!(!small.headers().contains_key(CONTENT_ENCODING) && !small.headers().contains_key(VARY));
-        let plainly = sent(&answers, "br", &plain).await;
+        let plainly = sent(&answers, "br", &plain);
         assert_eq!(
             (plainly.headers().get(CONTENT_ENCODING), &plainly.headers()[VARY]),
             (None, &"accept-encoding".parse().unwrap())
         );
     }
 
-    #[tokio::test]
-    async fn large_answers_that_nobody_reads_have_a_maximum_in_all() {
+    #[test]
+    fn large_answers_that_nobody_reads_have_a_maximum_in_all() {
         let answers = Answers::new();
         let large = || Bytes::from(vec![b' '; 512 * 1024]);
         let mut unread = Vec::new();
         for _ in 0..UNDER_WAY_BYTES_MAX / (512 * 1024) {
-            let response = sent(&answers, "", &large()).await;
+            let response = sent(&answers, "", &large());
             assert!(response.status().is_success());
-            unread.push(response.into_body().collect().await.unwrap().to_bytes());
+            unread.push(response.into_body());
         }
-        let refused = sent(&answers, "", &large()).await;
+        let refused = sent(&answers, "", &large());
         assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
         assert!(sent(&answers, "", &Bytes::from(vec![b' '; UNCOUNTED_BYTES])).await.status().is_success());
 
         unread.pop();
         let shared = large();
         for _ in 0..1000 {
-            let response = sent(&answers, "", &shared).await;
+            let response = sent(&answers, "", &shared);
             assert!(response.status().is_success(), "what a herd gets counts once");
-            unread.push(response.into_body().collect().await.unwrap().to_bytes());
+            unread.push(response.into_body());
         }
         unread.clear();
         assert_eq!(answers.room.available_permits(), UNDER_WAY_BYTES_MAX);
     }
 
-    #[tokio::test]
-    async fn one_address_has_a_share_of_large_answers() {
+    #[test]
+    fn one_address_has_a_share_of_large_answers() {
         let answers = Answers::new();
         let large = || Bytes::from(vec![b' '; 512 * 1024]);
-        let sent = async |address: u8, bytes: &Bytes| {
+        let sent = |address: u8, bytes: &Bytes| {
             let address = Some([192, 0, 2, address].into());
-            let response = answers.send(false, address, answer(bytes)).await;
+            let response = answers.send(false, address, answer(bytes));
             let taken = response.status().is_success();
-            taken.then_some(response.into_body().collect().await.unwrap().to_bytes())
+            taken.then_some(response.into_body())
         };
         let shared = large();
         let mut unread = Vec::new();
         for _ in 0..1000 {
-            unread.push(sent(1, &shared).await.expect("what its clients get together counts once"));
+            unread.push(sent(1, &shared).expect("what its clients get together counts once"));
         }
         for _ in 1..ADDRESS_BYTES_MAX / (512 * 1024) {
-            unread.push(sent(1, &large()).await.expect("within its share"));
+            unread.push(sent(1, &large()).expect("within its share"));
         }
-        assert!(sent(1, &large()).await.is_none());
-        assert!(
-            sent(1, &shared).await.is_some() && sent(2, &large()).await.is_some() && sent(2, &shared).await.is_some()
-        );
+        assert!(sent(1, &large()).is_none());
+        assert!(sent(1, &shared).is_some() && sent(2, &large()).is_some() && sent(2, &shared).is_some());
         unread.pop();
-        assert!(sent(1, &large()).await.is_some());
+        assert!(sent(1, &large()).is_some());
         unread.clear();
         let left = lock(&answers.under_way);
         assert!(left.shares.is_empty() && left.bytes.is_empty());

@@ -9,8 +9,9 @@ use std::{
     },
 };
 
-use axum::{extract::Request, response::Response};
-use http::{HeaderName, HeaderValue, Method, StatusCode, header::X_CONTENT_TYPE_OPTIONS};
+use axum::extract::Request;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header::X_CONTENT_TYPE_OPTIONS};
 use pubsub::{api::Report, clock};
 use tokio::time::Instant;
 
@@ -52,7 +53,7 @@ impl Line {
     }
 
     /// Puts the id of the request into its answer.
-    pub(crate) fn end(mut self, response: &mut Response) {
+    pub(crate) fn end(mut self, response: &mut Response<Bytes>) {
         self.status = Some(response.status());
         self.report = response.extensions_mut().remove().unwrap_or_default();
         if let Some(code) = self.report.code {

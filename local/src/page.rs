@@ -10,21 +10,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION},
 };
 use mime_guess::mime;
 use percent_encoding::percent_decode_str;
-use pubsub::api::Problem;
+use pubsub::api::{Problem, refuse};
 use tokio::sync::Semaphore;
 
-use crate::{
-    answers::refuse,
-    development::{PRIVATE, PUBLIC},
-};
+use crate::development::{PRIVATE, PUBLIC};
 
 /// The page of a release, by name; empty in other builds.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
@@ -65,7 +61,7 @@ impl Page {
     }
 
     /// Answers a request for a file. 404 comes before 405.
-    pub(crate) async fn answer(&self, request: Request) -> Response {
+    pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response<Bytes> {
         let path = request.uri().path();
         let Some(name) = name(path) else {
             return refuse(Problem::not_found());
@@ -135,7 +131,7 @@ fn read(folder: &Path, name: &str) -> io::Result<Found> {
 }
 
 /// The tag is weak, because it is the same for each encoding.
-fn file(name: &str, bytes: Bytes, asked: &HeaderMap) -> Response {
+fn file(name: &str, bytes: Bytes, asked: &HeaderMap) -> Response<Bytes> {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     let tag = format!("W/\"{:016x}\"", hasher.finish());
@@ -147,7 +143,7 @@ fn file(name: &str, bytes: Bytes, asked: &HeaderMap) -> Response {
     let text = kind.type_() == mime::TEXT || kind.subtype() == mime::JAVASCRIPT || kind.subtype() == mime::JSON;
     let kind = if text { format!("{kind}; charset=utf-8") } else { kind.to_string() };
 
-    let mut response = Response::new(if fresh { Body::empty() } else { Body::from(bytes) });
+    let mut response = Response::new(if fresh { Bytes::new() } else { bytes });
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     for (header, value) in [(ETAG, tag), (CONTENT_TYPE, kind)] {
@@ -162,8 +158,8 @@ fn file(name: &str, bytes: Bytes, asked: &HeaderMap) -> Response {
     response
 }
 
-fn redirect(location: &str) -> Response {
-    let mut response = Response::new(Body::empty());
+fn redirect(location: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(LOCATION, location);

@@ -6,18 +6,19 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    response::Response,
     routing::get,
 };
+use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method,
+    HeaderName, HeaderValue, Method, Response,
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::Body as _;
+use http_body_util::BodyExt;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use pubsub::{
-    api::{Api, Counted, Problem},
+    api::{Api, Counted, Problem, refuse},
     channel::Channel,
     limits::BODY_UNCOUNTED_BYTES,
     memory::Memory,
@@ -27,13 +28,12 @@ use tower_http::cors::CorsLayer;
 
 use crate::{
     addresses::{self, Addresses},
-    answers::{Answers, refuse, takes_gzip},
+    answers::{Answers, takes_gzip},
     client::{Ends, Proxies},
     hosts::Hosts,
     metrics::{self, Metrics},
     observe::{Line, REQUEST_ID},
     page::Page,
-    unread::lend,
 };
 
 /// The API's description for programs.
@@ -70,10 +70,9 @@ impl Front {
     /// Answers a request. What is done for each request is done here, by plain calls: a layer of the router would cost
     /// each of them a microsecond or two. Ten thousand polls wait in this future, so it holds only what they need, and
     /// everything else is in boxes.
-    pub(crate) async fn answer(&self, request: Box<Request>, ends: &Ends) -> Response {
+    pub(crate) async fn answer(&self, request: Box<Request>, ends: &Ends) -> Response<Bytes> {
         let line = Line::begin(&request, Arc::clone(&self.metrics));
         let gzip = takes_gzip(request.headers());
-        let (request, rest) = lend(request);
         let mut response = match self.gate.hosts.check(&request, ends) {
             Ok(()) => self.for_pages(request, |request| self.route(gzip, request, ends)).await,
             Err(problem) => {
@@ -81,13 +80,12 @@ impl Front {
                 refuse(problem)
             }
         };
-        rest.read(&mut response).await;
         line.end(&mut response);
         response
     }
 
     /// Answers a request of a connection that is one too many.
-    pub(crate) async fn refuse(&self, request: Request, problem: Problem) -> Response {
+    pub(crate) async fn refuse(&self, request: Request, problem: Problem) -> Response<Bytes> {
         let line = Line::begin(&request, Arc::clone(&self.metrics));
         let mut response = self.for_pages(Box::new(request), |_| ready(refuse(problem.clone()))).await;
         line.end(&mut response);
@@ -95,9 +93,9 @@ impl Front {
     }
 
     /// Lets pages of the allowed origins read an answer.
-    async fn for_pages<F>(&self, request: Box<Request>, answer: impl Fn(Box<Request>) -> F) -> Response
+    async fn for_pages<F>(&self, request: Box<Request>, answer: impl Fn(Box<Request>) -> F) -> Response<Bytes>
     where
-        F: Future<Output = Response>,
+        F: Future<Output = Response<Bytes>>,
     {
         let Some(cors) = &self.cors else {
             return answer(request).await;
@@ -106,7 +104,7 @@ impl Front {
         Box::pin(cors.layer(answer).oneshot(*request)).await.unwrap_or_else(|never| match never {})
     }
 
-    async fn route(&self, gzip: bool, request: Box<Request>, ends: &Ends) -> Response {
+    async fn route(&self, gzip: bool, request: Box<Request>, ends: &Ends) -> Response<Bytes> {
         let client = self.gate.proxies.client(ends.client, request.headers());
         let _large = match self.count_body(&request, client) {
             Ok(counted) => counted,
@@ -115,13 +113,13 @@ impl Front {
         let response = match request.uri().path() {
             "/sub" => self.subscribe(request, client).await,
             "/pub" => Box::pin(self.publish(request, client)).await,
-            _ => Box::pin(self.router.call(*request)).await.unwrap_or_else(|never| match never {}),
+            _ => Box::pin(self.operate(*request)).await,
         };
-        self.gate.answers.send(gzip, self.gate.addresses.limited(client), response).await
+        self.gate.answers.send(gzip, self.gate.addresses.limited(client), response)
     }
 
     /// Counts the messages of an address, before anything is done for them.
-    async fn publish(&self, request: Box<Request>, client: IpAddr) -> Response {
+    async fn publish(&self, request: Box<Request>, client: IpAddr) -> Response<Bytes> {
         let Gate { addresses, memory, .. } = &self.gate;
         if request.method() == Method::POST
             && let Err(problem) = addresses.publish(client)
@@ -132,16 +130,26 @@ impl Front {
             let new = memory.as_ref().is_some_and(|memory| !memory.knows(channel));
             if new { addresses.begin_channel(client) } else { Ok(()) }
         };
-        self.api.publish(*request, &admit).await.map(Body::from)
+        self.api.publish(*request, &admit).await
     }
 
     /// Counts the channels of an address's polls. Each costs as much as a poll of its own.
-    async fn subscribe(&self, request: Box<Request>, client: IpAddr) -> Response {
+    async fn subscribe(&self, request: Box<Request>, client: IpAddr) -> Response<Bytes> {
         let count = |channels| {
             let counted = self.gate.addresses.poll(client, channels)?;
             Ok(counted.map(|counted| Box::new(counted) as Counted))
         };
-        self.api.subscribe(*request, None, &count).await.map(Body::from)
+        self.api.subscribe(*request, None, &count).await
+    }
+
+    /// Answers a request for anything else.
+    async fn operate(&self, request: Request) -> Response<Bytes> {
+        let (head, body) = self.router.call(request).await.unwrap_or_else(|never| match never {}).into_parts();
+        // All bodies are in one piece, so this neither waits nor copies.
+        match body.collect().await {
+            Ok(body) => Response::from_parts(head, body.to_bytes()),
+            Err(_) => refuse(Problem::internal()),
+        }
     }
 
     /// Counts a body that is large, or may become so. It counts until its request is answered.
@@ -162,10 +170,10 @@ fn router(page: Page, metrics: &Arc<Metrics>) -> Router {
             "/metrics",
             get(async |State(metrics): State<Arc<Metrics>>| ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics.text())),
         )
-        .method_not_allowed_fallback(async || refuse(Problem::method_not_allowed("GET, HEAD")))
+        .method_not_allowed_fallback(async || refuse(Problem::method_not_allowed("GET, HEAD")).map(Body::from))
         .with_state(Arc::clone(metrics));
     let files = Router::new()
-        .fallback(async |State(page): State<Arc<Page>>, request| page.answer(request).await)
+        .fallback(async |State(page): State<Arc<Page>>, request: Request| page.answer(request).await.map(Body::from))
         .with_state(Arc::new(page));
     files.merge(operations)
 }

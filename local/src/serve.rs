@@ -1,21 +1,12 @@
-//! Connections: how many, for how long, and how they end.
+//! The listening socket: how many connections there are, who serves them, and how they end at a stop.
 
 use std::{
     io,
     net::SocketAddr,
-    pin::pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use axum::{body::Body, response::Response};
-use http::{HeaderValue, Request, header::CONNECTION};
-use hyper::{
-    body::Incoming,
-    server::conn::http1,
-    service::{Service, service_fn},
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use pubsub::clock;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, lookup_host},
@@ -27,22 +18,11 @@ use tokio::{
 use crate::{
     addresses::Addresses,
     client::{Ends, Proxies},
+    connection::Connection,
     flags::Flags,
     router::Front,
-    stream::{self, Stream},
     workers::Workers,
 };
-
-/// The buffer of a connection for what it reads, in bytes: the head of a request must fit. Browsers send about 8 KB at
-/// most.
-const READ_BYTES_MAX: usize = 16 * 1024;
-
-/// How long the refusal of a connection may take, when an address has too many.
-const REFUSAL_MAX: Duration = Duration::from_secs(5);
-
-/// How long a connection is read after its last answer. What comes is thrown away: the answer may be lost when a
-/// connection is closed with unread data.
-const UNREAD_MAX: Duration = Duration::from_secs(1);
 
 /// After the signal to stop, when no connection has ended for this long, the others are cut off.
 const STOP_STALL_MAX: Duration = Duration::from_secs(1);
@@ -147,7 +127,7 @@ impl Server {
         socket: std::net::TcpStream,
         peer: SocketAddr,
         front: Arc<Front>,
-        stopping: watch::Receiver<bool>,
+        mut stopping: watch::Receiver<bool>,
         slot: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + use<> {
         let own = socket.local_addr().map_or(peer.ip(), |own| own.ip());
@@ -159,25 +139,12 @@ impl Server {
             let _slot = slot;
             // From here on, its worker's runtime watches it.
             let Ok(socket) = TcpStream::from_std(socket) else { return };
-            // Answers are written whole, so waiting for more would only delay them.
-            let _ = socket.set_nodelay(true);
-            let socket = Arc::new(socket);
+            let connection = Connection::new(front, ends, socket);
             match counted {
-                Ok(_counted) => {
-                    let connection = Arc::new(Connection { front, ends, socket: Arc::clone(&socket) });
-                    let answer = service_fn(move |request: Request<Incoming>| {
-                        answer(Arc::clone(&connection), Box::new(request.map(Body::new)))
-                    });
-                    serve(socket, answer, keep_alive, stopping).await;
-                }
-                Err(problem) => {
-                    let refusal = service_fn(async |request: Request<Incoming>| {
-                        let refused = front.refuse(request.map(Body::new), problem.clone()).await;
-                        Ok::<_, io::Error>(closing(refused))
-                    });
-                    let _ = timeout(REFUSAL_MAX, serve(socket, refusal, REFUSAL_MAX, stopping)).await;
-                }
+                Ok(_counted) => connection.serve(keep_alive, &mut stopping).await,
+                Err(problem) => connection.refuse(problem, &mut stopping).await,
             }
+            connection.close(&stopping).await;
         }
     }
 }
@@ -215,80 +182,6 @@ async fn ended(stopping: &watch::Sender<bool>) {
         }
         left = now_left;
     }
-}
-
-/// The common parts of a connection's requests.
-struct Connection {
-    front: Arc<Front>,
-    ends: Ends,
-    socket: Arc<TcpStream>,
-}
-
-/// Answers a request. One that was read is carried out, even if its client has sent its last byte or left. Only a poll
-/// is dropped then, and frees what it holds.
-async fn answer(connection: Arc<Connection>, request: Box<Request<Body>>) -> io::Result<Response> {
-    let poll = request.uri().path() == "/sub";
-    let response = connection.front.answer(request, &connection.ends);
-    let left = async {
-        if !poll {
-            std::future::pending::<()>().await;
-        }
-        stream::client_left(&connection.socket).await;
-    };
-    tokio::select! {
-        biased;
-        response = response => Ok(response),
-        () = left => Err(io::ErrorKind::ConnectionAborted.into()),
-    }
-}
-
-/// The last answer of a connection.
-fn closing(mut response: Response) -> Response {
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
-}
-
-/// Serves one connection until it ends, by itself or because the process stops.
-async fn serve<S>(socket: Arc<TcpStream>, service: S, keep_alive: Duration, mut stopping: watch::Receiver<bool>)
-where
-    S: Service<Request<Incoming>, Response = Response, Error = io::Error>,
-{
-    let late = *stopping.borrow_and_update();
-    let stopped = {
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(keep_alive)
-            .max_buf_size(READ_BYTES_MAX)
-            .half_close(true)
-            .keep_alive(!late)
-            .serve_connection(TokioIo::new(Stream::new(Arc::clone(&socket))), service);
-        let mut connection = pin!(connection);
-        // How a connection ended does not matter to the server.
-        tokio::select! {
-            biased;
-            _ = stopping.changed() => {
-                connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
-                true
-            }
-            _ = connection.as_mut() => false,
-        }
-    };
-    let _ = stream::shut_down(&socket);
-    if !stopped && !late {
-        let _ = timeout(UNREAD_MAX, read_away(&socket)).await;
-    }
-}
-
-/// Reads until the client closes the connection too.
-async fn read_away(socket: &TcpStream) {
-    // The buffer is in a closure, so that it is not a part of the future: each connection has the memory of that from its
-    // beginning.
-    let read = || match socket.try_read(&mut [0; 1024]) {
-        Ok(len) => len > 0,
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-    };
-    while socket.readable().await.is_ok() && read() {}
 }
 
 #[cfg(test)]

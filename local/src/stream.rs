@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::{BufMut, Bytes};
 use pubsub::clock;
 use socket2::SockRef;
 use tokio::{
@@ -35,14 +36,16 @@ const LEAVING: Duration = Duration::from_millis(100);
 /// A socket that one task reads and writes, and another one watches.
 pub(crate) struct Stream {
     socket: Arc<TcpStream>,
+    /// What was read before.
+    read: Bytes,
     /// Since when an answer waits for its client, and how much the client has taken since.
     behind: Option<(Instant, u64)>,
     late: Pin<Box<Sleep>>,
 }
 
 impl Stream {
-    pub(crate) fn new(socket: Arc<TcpStream>) -> Self {
-        Self { socket, behind: None, late: Box::pin(sleep(Duration::ZERO)) }
+    pub(crate) fn new(socket: Arc<TcpStream>, read: Bytes) -> Self {
+        Self { socket, read, behind: None, late: Box::pin(sleep(Duration::ZERO)) }
     }
 
     /// Writes, and measures how long the client lets it wait.
@@ -72,23 +75,41 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.socket.poll_read_ready(context))?;
-            let (room, mut len) = (buffer.remaining(), 0);
-            let read = self.socket.try_io(Interest::READABLE, || {
-                len = self.socket.try_read_buf(buffer)?;
-                // What leaves room has read all that there was. The socket is no longer readable then, and must not be
-                // taken for such: whoever waits for a client to leave would be woken again and again.
-                if len > 0 && len < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-            });
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && len == 0 => {}
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-                _ => return Poll::Ready(Ok(())),
-            }
+/// Reads what has come, or that nothing more will.
+pub(crate) fn poll_read(
+    socket: &TcpStream,
+    context: &mut Context<'_>,
+    buffer: &mut impl BufMut,
+) -> Poll<io::Result<()>> {
+    loop {
+        ready!(socket.poll_read_ready(context))?;
+        let (room, mut len) = (buffer.remaining_mut(), 0);
+        let read = socket.try_io(Interest::READABLE, || {
+            len = socket.try_read_buf(buffer)?;
+            // What leaves room has read all that there was. The socket is no longer readable then, and must not be
+            // taken for such: whoever waits for a client to leave would be woken again and again.
+            if len > 0 && len < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && len == 0 => {}
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+            _ => return Poll::Ready(Ok(())),
         }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return poll_read(&self.socket, context, buffer);
+        }
+        let len = self.read.len().min(buffer.remaining());
+        buffer.put_slice(&self.read.split_to(len));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -157,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_a_client_to_leave_is_not_woken_before() {
         let (mut client, socket) = connected().await;
-        let mut stream = Stream::new(Arc::clone(&socket));
+        let mut stream = Stream::new(Arc::clone(&socket), Bytes::new());
         let mut bytes = [0; 64];
         client.write_all(b"a request").await.unwrap();
         assert_eq!(stream.read(&mut bytes).await.unwrap(), 9);
@@ -175,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_that_comes_is_overlooked_however_it_is_cut() {
         let (mut client, socket) = connected().await;
-        let mut stream = Stream::new(socket);
+        let mut stream = Stream::new(socket, Bytes::new());
         let sent: Vec<u8> = (0..100_000_u32).map(|number| number.to_le_bytes()[0]).collect();
         let all = sent.clone();
         let sender = tokio::spawn(async move {

@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use axum::{body::Body, extract::Request, response::Response};
+use axum::{body::Body, extract::Request};
 use bytes::Bytes;
 use http::{
-    HeaderValue, StatusCode,
+    HeaderValue, Response, StatusCode,
     header::{CONNECTION, EXPECT},
 };
 use http_body::{Body as _, Frame, SizeHint};
@@ -50,7 +50,7 @@ pub(crate) fn lend(mut request: Box<Request>) -> (Box<Request>, Rest) {
 
 impl Rest {
     /// Reads the rest of the body, or announces in the answer that the connection ends.
-    pub(crate) async fn read(self, response: &mut Response) {
+    pub(crate) async fn read(self, response: &mut Response<Bytes>) {
         let unread = self.place.and_then(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
         let Some(unread) = unread else { return };
         let slow = response.status() == StatusCode::REQUEST_TIMEOUT;
