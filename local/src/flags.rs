@@ -43,6 +43,11 @@ pub(crate) struct Flags {
     #[arg(long, env = "LINGER_KEEP_ALIVE", default_value = "75s", value_parser = limits::duration)]
     pub(crate) keep_alive: Duration,
 
+    /// Threads that serve connections. By default one less than there are processors, so that one is left for the
+    /// kernel's part of the work, and for a proxy in front
+    #[arg(long, env = "LINGER_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+
     /// An origin whose pages may use this server, such as `https://example.com`; can be given more than once, or in
     /// the environment with commas between
     #[arg(

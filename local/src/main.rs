@@ -148,7 +148,7 @@ async fn serve(flags: &Flags, log: &Log, limits: Limits, page: Page) -> Result<(
     let access = access::access(flags)?;
     let open = access.is_open();
     let api = Api::new(Arc::clone(&service), flags.wait_max, access);
-    let workers = Arc::new(Workers::start()?);
+    let workers = Arc::new(Workers::start(flags.workers)?);
     let metrics = Arc::new(Metrics::new(Arc::clone(&service), log.clone(), Arc::clone(&workers), meter));
     let connections_max = serve::connections_max()?;
     let addresses = Arc::new(Addresses::new(flags.allowed(connections_max)));

@@ -1,7 +1,7 @@
-//! The threads that serve connections, one for each processor.
+//! The threads that serve connections.
 //!
 //! Each has a runtime of its own, and keeps its connections. A task that stays on its thread is woken without a lock
-//! and without waking another thread, which is half of the cost of a delivery to many clients.
+//! and without waking another thread.
 
 use std::{
     future::pending,
@@ -24,8 +24,11 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    pub(crate) fn start() -> io::Result<Self> {
-        let count = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    /// Starts so many. By default, one processor is left for others: a worker that shares its processor with the
+    /// kernel's network work, a proxy or clients delivers later than one thread less would.
+    pub(crate) fn start(count: Option<u16>) -> io::Result<Self> {
+        let fitting = || thread::available_parallelism().map_or(1, NonZeroUsize::get).saturating_sub(1).max(1);
+        let count = count.map_or_else(fitting, usize::from);
         let start = |number: usize| {
             let runtime = Builder::new_current_thread().enable_all().event_interval(TASKS_UNTIL_EVENTS).build()?;
             let handle = runtime.handle().clone();
