@@ -66,13 +66,13 @@ impl<'a, const N: usize> Fields<'a, N> {
     /// Whether a field was given.
     pub(super) fn has(&self, name: &str) -> bool {
         let mut given = self.names.iter().zip(&self.values);
-        given.any(|(known, value)| *known == name && value.is_some())
+        given.any(|(known, value)| value.is_some() && *known == name)
     }
 
     /// The text of a field, if it was given. `code` is the error when it is no text.
     pub(super) fn text(&mut self, name: &str, code: Code) -> Result<Option<Cow<'a, str>>, Problem> {
         let mut given = self.names.iter().zip(&mut self.values);
-        match given.find(|(known, _)| **known == name).and_then(|(_, value)| value.take()) {
+        match given.find(|(known, value)| value.is_some() && **known == name).and_then(|(_, value)| value.take()) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
             Some(Value::NotText) => Err(Problem::new(code, format!("{name} must be a text in UTF-8"))),
