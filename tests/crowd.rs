@@ -35,7 +35,7 @@ async fn answer(stream: &mut TcpStream) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_leaves_nothing_and_who_stays_is_told() {
-    let server = Server::start(&[]).await;
+    let server = Server::start(&["--workers", "3"]).await;
     let http = reqwest::Client::new();
     let publish = async |channel: &str| {
         let body = format!("channel={channel}&message=hi");

@@ -112,7 +112,7 @@ pub(crate) async fn attack(address: &str, requests: &[Vec<u8>]) -> BTreeMap<u16,
 async fn hostile_requests_are_answered_or_refused_and_leave_nothing() {
     let (count, seed) = (setting("HOSTILE_REQUESTS", 5_000), setting("HOSTILE_SEED", std::process::id().into()));
     println!("HOSTILE_REQUESTS={count} HOSTILE_SEED={seed}");
-    let mut server = Server::start(&["--log-format", "off", "--wait-max", "1s"]).await;
+    let mut server = Server::start(&["--log-format", "off", "--wait-max", "1s", "--workers", "3"]).await;
     let corpus = Arc::new(corpus());
     for request in corpus.iter() {
         attack(server.address(), std::slice::from_ref(request)).await;

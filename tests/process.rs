@@ -54,6 +54,19 @@ async fn stops(signal: &str) {
     assert!(clock::now() - begun < Duration::from_secs(2));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn as_many_workers_serve_as_are_asked_for_and_one_processor_is_left_free() {
+    let workers = |server: &Server| {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        let names = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap());
+        names.filter(|name| name.starts_with("worker ")).count()
+    };
+    let processors = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(workers(&Server::start(&[]).await), (processors - 1).max(1));
+    assert_eq!(workers(&Server::start(&["--workers", "3"]).await), 3);
+}
+
 #[tokio::test]
 async fn it_stops_when_it_is_told_to_and_nobody_is_left_hanging() {
     stops("TERM").await;

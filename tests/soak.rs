@@ -37,7 +37,9 @@ use tokio::{
 
 /// Small, so that the store is full for most of the time. Holds are short, so that a connection with twenty held
 /// requests comes to its end.
-const FULL_SOON: [(&str, &str); 5] = [
+const FULL_SOON: [(&str, &str); 6] = [
+    // More than a small machine has by default, so that holds are woken from other threads too.
+    ("LINGER_WORKERS", "3"),
     ("LINGER_WAIT_MAX", "1s"),
     ("LINGER_BYTES_MAX", "33554432"),
     ("LINGER_KEYS_MAX", "20000"),
