@@ -33,6 +33,7 @@ mod load;
 mod log;
 #[cfg(feature = "dynamodb")]
 mod outage;
+mod plain;
 mod process;
 mod proxies;
 #[cfg(feature = "dynamodb")]
