@@ -234,6 +234,29 @@ async fn a_connection_is_kept_for_as_long_as_it_is_said() {
     assert!(help.contains("[env: LINGER_KEEP_ALIVE=] [default: 75s]"), "longer than balancers keep theirs: {help}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_request_after_request_does_not_keep_others_waiting() {
+    let server = Server::start(&["--workers", "1", "--log-format", "off"]).await;
+    let request = "GET /healthz HTTP/1.1\r\nhost: linger\r\n\r\n";
+    let (mut answers, mut requests) = connect(&server).await.into_split();
+    let sending =
+        tokio::spawn(async move { while requests.write_all(request.repeat(1000).as_bytes()).await.is_ok() {} });
+    let reading = tokio::spawn(async move { while answers.read(&mut [0; 65536]).await.is_ok_and(|len| len > 0) {} });
+    sleep(Duration::from_millis(200)).await;
+    // Each waits for as long as the worker does not look at its sockets, which was 150 ms.
+    let others = async {
+        for _ in 0..200 {
+            let mut stream = connect(&server).await;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        }
+    };
+    timeout(Duration::from_secs(15), others).await.expect("200 answers");
+    assert!(!sending.is_finished() && !reading.is_finished());
+    sending.abort();
+    reading.abort();
+}
+
 #[tokio::test]
 async fn an_answer_over_a_kilobyte_is_compressed_where_asked() {
     let server = Server::start(&[]).await;

@@ -13,7 +13,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pubsub::api::Problem;
-use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tokio::{net::TcpStream, sync::watch, task::yield_now, time::timeout};
 
 use crate::{
     client::Ends,
@@ -56,6 +56,8 @@ impl Connection {
                 let (request, rest) = lend(Box::new(request.map(Body::new)));
                 let mut response = self.answer(request).await?;
                 rest.read(&mut response).await;
+                // Who sends one request behind the other must not keep its worker from looking at other sockets.
+                yield_now().await;
                 Ok(response.map(Full::new))
             });
             // In a box, because few connections come here.
@@ -136,6 +138,9 @@ impl Connection {
             Ok(len) => len > 0,
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         };
-        while self.socket.readable().await.is_ok() && read() {}
+        while self.socket.readable().await.is_ok() && read() {
+            // Lets a timeout end it while more and more comes.
+            yield_now().await;
+        }
     }
 }

@@ -8,7 +8,7 @@
 use std::{
     cell::RefCell,
     future::{poll_fn, ready},
-    io,
+    io, mem,
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
@@ -37,6 +37,9 @@ const HEADERS_MAX: usize = 32;
 
 /// A request with one of these is not plain.
 const HEADERS_OF_OTHERS: [HeaderName; 3] = [EXPECT, TRANSFER_ENCODING, UPGRADE];
+
+/// Answers with one of these have no body, and no length.
+const BODILESS: [StatusCode; 2] = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
 
 /// A body of this size or less is copied behind its head, and both are written at once.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
@@ -147,13 +150,15 @@ fn number(digits: &[u8]) -> Option<usize> {
 
 /// Writes an answer: nearly always at once.
 async fn write(socket: &Arc<TcpStream>, response: Response<Bytes>, last: bool) -> io::Result<()> {
-    let (head, body) = response.into_parts();
-    let copied = body.len() <= COPIED_BYTES_MAX;
+    let (head, mut body) = response.into_parts();
+    if BODILESS.contains(&head.status) {
+        body.clear();
+    }
     let rest = BUFFER.with_borrow_mut(|buffer| {
         buffer.clear();
         write_head(&head, body.len(), last, buffer);
-        if copied {
-            buffer.extend_from_slice(&body);
+        if body.len() <= COPIED_BYTES_MAX {
+            buffer.extend_from_slice(&mem::take(&mut body));
         }
         let written = match socket.try_write(buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -161,20 +166,19 @@ async fn write(socket: &Arc<TcpStream>, response: Response<Bytes>, last: bool) -
         };
         Ok::<_, io::Error>(Bytes::copy_from_slice(buffer.get(written..).unwrap_or_default()))
     })?;
-    if !copied || !rest.is_empty() {
-        // A stream, because that closes the connection if its client is too slow.
-        let mut stream = Stream::new(Arc::clone(socket), Bytes::new());
-        stream.write_all(&rest).await?;
-        if !copied {
-            stream.write_all(&body).await?;
-        }
+    drop(head);
+    if rest.is_empty() && body.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    // A stream, because that closes the connection if its client is too slow.
+    let mut stream = Stream::new(Arc::clone(socket), Bytes::new());
+    stream.write_all(&rest).await?;
+    stream.write_all(&body).await
 }
 
 /// Writes the head of an answer with a body of this length.
 fn write_head(head: &Parts, len: usize, last: bool, out: &mut Vec<u8>) {
-    let has_body = ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
+    let has_body = !BODILESS.contains(&head.status);
     let reason = head.status.canonical_reason().unwrap_or_default();
     let mut line = |pieces: [&[u8]; 4]| pieces.iter().for_each(|piece| out.extend_from_slice(piece));
     line([b"HTTP/1.1 ", head.status.as_str().as_bytes(), b" ", reason.as_bytes()]);

@@ -43,7 +43,7 @@ const BACKLOG: u32 = 4096;
 pub(crate) struct Server {
     listener: TcpListener,
     connections_max: usize,
-    /// How long a connection may send nothing, or only a part of a request's head.
+    /// How long a connection may send nothing, and how long a part of a request's head may stay without the rest.
     keep_alive: Duration,
     addresses: Arc<Addresses>,
     proxies: Proxies,
