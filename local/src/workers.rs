@@ -13,7 +13,7 @@ use std::{
 
 use tokio::runtime::{Builder, Handle};
 
-/// How many tasks run until the sockets are looked at again. All of a fan-out are answered before the first of them polls
+/// How many tasks run until the sockets are looked at again. So many of a fan-out are answered before the first of them polls
 /// again, so the last one has its answer a tenth sooner.
 const TASKS_UNTIL_EVENTS: u32 = 4096;
 
