@@ -130,7 +130,7 @@ impl Front {
             let new = memory.as_ref().is_some_and(|memory| !memory.knows(channel));
             if new { addresses.begin_channel(client) } else { Ok(()) }
         };
-        self.api.publish(*request, &admit).await
+        self.api.publish(request, &admit).await
     }
 
     /// Counts the channels of an address's polls. Each costs as much as a poll of its own.
@@ -139,7 +139,7 @@ impl Front {
             let counted = self.gate.addresses.poll(client, channels)?;
             Ok(counted.map(|counted| Box::new(counted) as Counted))
         };
-        self.api.subscribe(*request, None, &count).await
+        self.api.subscribe(request, None, &count).await
     }
 
     /// Answers a request for anything else.

@@ -190,8 +190,8 @@ impl Host {
                 assert!(request.uri().query() != Some(query), "on purpose");
             }
             match self.half {
-                Half::Publish => self.api.publish(request, &|_| Ok(())).await,
-                Half::Subscribe => self.api.subscribe(request, deadline, &|_| Ok(None)).await,
+                Half::Publish => self.api.publish(Box::new(request), &|_| Ok(())).await,
+                Half::Subscribe => self.api.subscribe(Box::new(request), deadline, &|_| Ok(None)).await,
             }
         });
         answered.catch_unwind().await.unwrap_or_else(|_| api::refuse(Problem::internal()))

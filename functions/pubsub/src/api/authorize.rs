@@ -6,7 +6,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 
 use super::{
     Code, Problem,
-    fields::{self, Fields},
+    fields::{self, Field, Fields},
 };
 use crate::{
     access::{Access, Action, InvalidToken, Rights},
@@ -14,19 +14,12 @@ use crate::{
     message::Nick,
 };
 
-/// The field that may have the token: unlike the header, it costs a page of another origin no preflight.
-pub(super) const TOKEN: &str = "token";
-
-/// What the sender of a request may do. Without keys no token is checked, so a header that is meant for a proxy does no
-/// harm.
-pub(super) fn rights<const N: usize>(
-    access: &Access,
-    headers: &HeaderMap,
-    fields: &mut Fields<'_, N>,
-) -> Result<Arc<Rights>, Problem> {
-    let field = fields.text(TOKEN, Code::InvalidTokenField)?;
+/// What the sender of a request may do. Its token is in a header or in a field: that costs a page of another origin no
+/// preflight. Without keys no token is checked, so a header that is meant for a proxy does no harm.
+pub(super) fn rights(access: &Access, headers: &HeaderMap, fields: &mut Fields<'_>) -> Result<Arc<Rights>, Problem> {
+    let field = fields.text(Field::Token)?;
     if field.as_deref() == Some("") {
-        return Err(Problem::new(Code::InvalidTokenField, "token must not be empty"));
+        return Err(Field::Token.invalid("token must not be empty"));
     }
     let header = if access.is_open() { None } else { bearer(headers)? };
     if let (Some(header), Some(field)) = (header, &field)

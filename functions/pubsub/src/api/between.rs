@@ -4,14 +4,12 @@ use std::hash::{BuildHasher, RandomState};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::form;
 use crate::message::Key;
 
 /// Which request an answer belongs to. A cache that ignores the query gives a client the answer to another request, and
 /// by this header the client notices.
 pub(super) const LINGER_FOR: HeaderName = HeaderName::from_static("linger-for");
-
-/// The parameters that decide the answer: two requests with the same values may share one.
-const IDENTIFYING: [&[u8]; 5] = [b"channel", b"channels", b"cursor", b"last", b"before"];
 
 /// The longest `Linger-For`. Twenty channels and positions take 2,100 bytes at most, so a longer query is a mistake.
 const FOR_MAX_BYTES: usize = 2_200;
@@ -19,12 +17,14 @@ const FOR_MAX_BYTES: usize = 2_200;
 /// Headers that only browsers send: the first two on HTTPS and on localhost, the third by jQuery, on plain HTTP too.
 const OF_BROWSERS: [&str; 3] = ["sec-fetch-mode", "sec-fetch-dest", "x-requested-with"];
 
-/// `Linger-For` of a poll: those parameters, as they are in its query.
+/// `Linger-For` of a poll: the parameters that decide its answer, as they are in its query. Two requests that have the
+/// same may share an answer.
 pub(super) fn linger_for_poll(query: &str) -> Option<HeaderValue> {
-    let mut asked = Vec::with_capacity(query.len() + 1);
-    for (_, pair) in pairs(query).filter(|(name, _)| IDENTIFYING.contains(name)) {
-        asked.extend_from_slice(pair);
-        asked.push(b'&');
+    let mut asked = String::with_capacity(query.len() + 1);
+    let decides = |name| matches!(name, "channel" | "channels" | "cursor" | "last" | "before");
+    for (_, pair) in pairs(query).filter(|(name, _)| decides(*name)) {
+        asked.push_str(pair);
+        asked.push('&');
     }
     asked.pop();
     let short = (1..=FOR_MAX_BYTES).contains(&asked.len());
@@ -42,7 +42,7 @@ pub(super) fn linger_for_key(key: &Key) -> Option<HeaderValue> {
 /// poll a bare `/sub`, only one would be held at a time. The address is relative, because a gateway may have another
 /// path for it.
 pub(super) fn own_address(headers: &HeaderMap, query: &str) -> Option<HeaderValue> {
-    if pairs(query).any(|(name, _)| name == b"_") || !OF_BROWSERS.iter().any(|name| headers.contains_key(*name)) {
+    if pairs(query).any(|(name, _)| name == "_") || !OF_BROWSERS.iter().any(|name| headers.contains_key(*name)) {
         return None;
     }
     let separator = if query.is_empty() { "" } else { "&" };
@@ -51,9 +51,8 @@ pub(super) fn own_address(headers: &HeaderMap, query: &str) -> Option<HeaderValu
 }
 
 /// The names in a query, each with its whole pair.
-fn pairs(query: &str) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let pairs = query.as_bytes().split(|byte| *byte == b'&');
-    pairs.map(|pair| (pair.split(|byte| *byte == b'=').next().unwrap_or_default(), pair))
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    form::pieces(query).map(|pair| (form::cut(pair, b'=').map_or(pair, |(name, _)| name), pair))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The fields in a request's body, and its media type.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Request,
@@ -9,9 +11,8 @@ use http_body::Body;
 
 use super::{
     Code, Problem,
-    authorize::TOKEN,
     body::{Bodies, BodyPermit},
-    fields::{Fields, Value},
+    fields::{Field, Fields, Value},
     form, json,
 };
 
@@ -33,31 +34,33 @@ enum MediaType {
 
 /// Finds the known fields in a body. Only the first error is reported, in this order: the media type, the body as a
 /// whole, a field in the query instead, a field given twice.
-pub(super) async fn read<const N: usize, B>(
-    request: Request<B>,
+pub(super) async fn read<B>(
+    request: Box<Request<B>>,
     takes: Takes,
     bodies: &Bodies,
-    names: [&'static str; N],
-) -> Result<(HeaderMap, Fields<'static, N>, BodyPermit), Problem>
+    known: &'static [Field],
+) -> Result<(HeaderMap, Fields<'static>, BodyPermit), Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let (parts, body) = request.into_parts();
     let media_type = media_type(&parts.headers, takes, body.is_end_stream())?;
     let (body, counted) = bodies.collect(body).await?;
-    let mut fields = Fields::new(names);
+    let mut fields = Fields::new(known);
     read_into(&mut fields, media_type, &body)?;
-    if let Some(name) = parts.uri.query().and_then(|query| fields.named_in(query)) {
-        return Err(misplaced(name));
+    if let Some(field) = parts.uri.query().and_then(|query| fields.first_in(query)) {
+        return Err(misplaced(field));
     }
     Ok((parts.headers, fields.once()?, counted))
 }
 
 /// A field is in the query, which ends up in logs.
-pub(super) fn misplaced(name: &str) -> Problem {
-    let detail = match name {
-        TOKEN => "token stands in the query, which ends up in logs; send Authorization: Bearer, or a form".to_owned(),
-        name => format!("{name} is in the query string, of which nothing is read; send it in the body"),
+pub(super) fn misplaced(field: Field) -> Problem {
+    let detail = match field {
+        Field::Token => {
+            "token stands in the query, which ends up in logs; send Authorization: Bearer, or a form".to_owned()
+        }
+        field => format!("{} is in the query string, of which nothing is read; send it in the body", field.name()),
     };
     Problem::new(Code::MisplacedParameter, detail)
 }
@@ -106,32 +109,42 @@ fn known_media_type(content_type: &str) -> Option<MediaType> {
     }
 }
 
-fn read_into<const N: usize>(fields: &mut Fields<'_, N>, media_type: MediaType, body: &[u8]) -> Result<(), Problem> {
+fn read_into(fields: &mut Fields<'_>, media_type: MediaType, body: &[u8]) -> Result<(), Problem> {
     match media_type {
         MediaType::Form => read_form_into(fields, body),
         MediaType::Json => json::read_into(fields, body).map_err(|error| malformed(json::described(&error))),
     }
 }
 
-fn read_form_into<const N: usize>(fields: &mut Fields<'_, N>, body: &[u8]) -> Result<(), Problem> {
+fn read_form_into(fields: &mut Fields<'_>, body: &[u8]) -> Result<(), Problem> {
+    let body = str::from_utf8(body).map_or_else(|_| escaped(body), Cow::from);
     let mut escapes = Ok(());
-    for pair in form::pairs(body) {
-        match pair {
-            Ok((name, value)) => {
-                let text = form::text(value).map(|text| Value::Text(text.into_owned().into()));
-                fields.put(&name, text.unwrap_or(Value::NotText));
+    for (name, value) in form::pairs(&body) {
+        match (form::decode(name), form::decode(value)) {
+            (Ok(Value::Text(name)), Ok(value)) => {
+                if let Some(field) = fields.known(&name) {
+                    fields.put(field, value.into_owned());
+                }
             }
-            Err(error) => escapes = escapes.and(Err(malformed(error))),
+            (Err(error), _) | (_, Err(error)) => escapes = escapes.and(Err(malformed(error))),
+            // No known name.
+            _ => {}
         }
     }
     // Unknown fields are ignored. So JSON that is sent as a form would look like a form without fields.
-    if fields.is_empty() && body.trim_ascii_start().starts_with(b"{") {
+    if fields.is_empty() && body.trim_ascii_start().starts_with('{') {
         return Err(malformed(
             "the body looks like JSON but came as a form; send it with the header Content-Type: application/json \
              (curl: --json instead of -d)",
         ));
     }
     escapes
+}
+
+/// The same form, in ASCII.
+fn escaped(body: &[u8]) -> Cow<'static, str> {
+    let escape = |byte: &u8| if byte.is_ascii() { char::from(*byte).to_string() } else { format!("%{byte:02x}") };
+    body.iter().map(escape).collect::<String>().into()
 }
 
 fn malformed(detail: impl ToString) -> Problem {

@@ -1,20 +1,84 @@
-//! The named values in a body or a query, found by a parser and not checked yet.
+//! The fields of a body or a query, found by a parser and not checked yet.
 
 use std::borrow::Cow;
 
 use super::{Code, Problem, form};
 use crate::channel::Channel;
 
-/// The values of known fields. Others are ignored.
-pub(super) struct Fields<'a, const N: usize> {
-    names: [&'static str; N],
-    values: [Option<Value<'a>>; N],
-    repeated: Option<&'static str>,
+/// The fields of both endpoints. Those of a query are also called parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Token,
+    Message,
+    Nick,
+    Key,
+    Channel,
+    Channels,
+    Cursor,
+    Last,
+    Before,
+    Wait,
+    Limit,
+}
+
+impl Field {
+    const COUNT: usize = Self::Limit as usize + 1;
+
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "token" => Self::Token,
+            "message" => Self::Message,
+            "nick" => Self::Nick,
+            "key" => Self::Key,
+            "channel" => Self::Channel,
+            "channels" => Self::Channels,
+            "cursor" => Self::Cursor,
+            "last" => Self::Last,
+            "before" => Self::Before,
+            "wait" => Self::Wait,
+            "limit" => Self::Limit,
+            _ => return None,
+        })
+    }
+
+    /// Its name, and the error when its value is not valid.
+    fn name_and_code(self) -> (&'static str, Code) {
+        match self {
+            Self::Token => ("token", Code::InvalidTokenField),
+            Self::Message => ("message", Code::InvalidMessage),
+            Self::Nick => ("nick", Code::InvalidNick),
+            Self::Key => ("key", Code::InvalidKey),
+            Self::Channel => ("channel", Code::InvalidChannel),
+            Self::Channels => ("channels", Code::InvalidChannels),
+            Self::Cursor => ("cursor", Code::InvalidCursor),
+            Self::Last => ("last", Code::InvalidLast),
+            Self::Before => ("before", Code::InvalidBefore),
+            Self::Wait => ("wait", Code::InvalidWait),
+            Self::Limit => ("limit", Code::InvalidLimit),
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        self.name_and_code().0
+    }
+
+    /// What is wrong with its value.
+    pub(super) fn invalid(self, detail: impl ToString) -> Problem {
+        Problem::new(self.name_and_code().1, detail)
+    }
+}
+
+/// The values of an endpoint's fields. Others are ignored.
+pub(super) struct Fields<'a> {
+    known: &'static [Field],
+    values: [Option<Value<'a>>; Field::COUNT],
+    repeated: Option<Field>,
 }
 
 /// What was given.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
-    /// A text. It is borrowed from the query or body where it needs no decoding.
+    /// A text. It is borrowed from a query where it needs no decoding.
     Text(Cow<'a, str>),
     /// JSON's null, which counts as an absent field.
     Null,
@@ -22,31 +86,41 @@ pub(super) enum Value<'a> {
     NotText,
 }
 
-impl<'a, const N: usize> Fields<'a, N> {
-    /// No values yet, for fields of these names.
-    pub(super) fn new(names: [&'static str; N]) -> Self {
-        Self { names, values: [const { None }; N], repeated: None }
+impl Value<'_> {
+    pub(super) fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Text(text) => Value::Text(text.into_owned().into()),
+            Self::Null => Value::Null,
+            Self::NotText => Value::NotText,
+        }
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// No values yet, for an endpoint with these fields.
+    pub(super) fn new(known: &'static [Field]) -> Self {
+        Self { known, values: [const { None }; Field::COUNT], repeated: None }
     }
 
-    /// Whether this is the name of a known field.
-    pub(super) fn knows(&self, name: &[u8]) -> bool {
-        self.names.iter().any(|known| known.as_bytes() == name)
+    /// The known field of this name.
+    pub(super) fn known(&self, name: &str) -> Option<Field> {
+        Field::named(name).filter(|field| self.known.contains(field))
     }
 
     /// A known field in a query, whether or not the rest of the query is valid.
-    pub(super) fn named_in(&self, query: &str) -> Option<&'static str> {
-        let names = query.split('&').filter_map(|pair| pair.split('=').next());
-        let mut decoded = names.flat_map(|name| form::pairs(name.as_bytes())).flatten();
-        decoded.find_map(|(name, _)| self.names.into_iter().find(|known| known.as_bytes() == &*name))
+    pub(super) fn first_in(&self, query: &str) -> Option<Field> {
+        form::pairs(query).find_map(|(name, _)| match form::decode(name) {
+            Ok(Value::Text(name)) => self.known(&name),
+            _ => None,
+        })
     }
 
     /// Stores a value. A second one is reported by `once`, when the parser has seen all.
-    pub(super) fn put(&mut self, name: &[u8], value: Value<'a>) {
-        let mut places = self.names.iter().zip(&mut self.values);
-        if let Some((known, place)) = places.find(|(known, _)| known.as_bytes() == name)
+    pub(super) fn put(&mut self, field: Field, value: Value<'a>) {
+        if let Some(place) = self.values.get_mut(field as usize)
             && place.replace(value).is_some()
         {
-            self.repeated.get_or_insert(known);
+            self.repeated.get_or_insert(field);
         }
     }
 
@@ -54,7 +128,7 @@ impl<'a, const N: usize> Fields<'a, N> {
     pub(super) fn once(self) -> Result<Self, Problem> {
         match self.repeated {
             None => Ok(self),
-            Some(name) => Err(repeated(name)),
+            Some(field) => Err(repeated(field.name())),
         }
     }
 
@@ -64,26 +138,24 @@ impl<'a, const N: usize> Fields<'a, N> {
     }
 
     /// Whether a field was given.
-    pub(super) fn has(&self, name: &str) -> bool {
-        let mut given = self.names.iter().zip(&self.values);
-        given.any(|(known, value)| value.is_some() && *known == name)
+    pub(super) fn has(&self, field: Field) -> bool {
+        self.values.get(field as usize).is_some_and(Option::is_some)
     }
 
-    /// The text of a field, if it was given. `code` is the error when it is no text.
-    pub(super) fn text(&mut self, name: &str, code: Code) -> Result<Option<Cow<'a, str>>, Problem> {
-        let mut given = self.names.iter().zip(&mut self.values);
-        match given.find(|(known, value)| value.is_some() && **known == name).and_then(|(_, value)| value.take()) {
+    /// The text of a field, if it was given.
+    pub(super) fn text(&mut self, field: Field) -> Result<Option<Cow<'a, str>>, Problem> {
+        match self.values.get_mut(field as usize).and_then(Option::take) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
-            Some(Value::NotText) => Err(Problem::new(code, format!("{name} must be a text in UTF-8"))),
+            Some(Value::NotText) => Err(field.invalid(format!("{} must be a text in UTF-8", field.name()))),
         }
     }
 
     /// The channel, which both endpoints have.
     pub(super) fn channel(&mut self) -> Result<Channel, Problem> {
-        match self.text("channel", Code::InvalidChannel)? {
+        match self.text(Field::Channel)? {
             None => Ok(Channel::default()),
-            Some(name) => Channel::parse(&name).map_err(|error| Problem::new(Code::InvalidChannel, error)),
+            Some(name) => Channel::parse(&name).map_err(|error| Field::Channel.invalid(error)),
         }
     }
 }

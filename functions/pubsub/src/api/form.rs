@@ -1,7 +1,11 @@
 //! `application/x-www-form-urlencoded`, for bodies and queries. Stricter than browsers: a `%` that begins no escape is
 //! refused.
 
-use std::borrow::Cow;
+use std::iter::from_fn;
+
+use memchr::{memchr, memchr2};
+
+use super::fields::Value;
 
 /// A `%` without two hexadecimal digits behind it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,44 +14,49 @@ use std::borrow::Cow;
 )]
 pub(super) struct MalformedEscape;
 
-/// A name and a value.
-pub(super) type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+/// The names and values, in their order, as they are written.
+pub(super) fn pairs(encoded: &str) -> impl Iterator<Item = (&str, &str)> {
+    pieces(encoded).filter(|piece| !piece.is_empty()).map(|piece| cut(piece, b'=').unwrap_or((piece, "")))
+}
 
-/// The decoded names and values, in their order. Those without an escape are not copied.
-pub(super) fn pairs(encoded: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, MalformedEscape>> {
-    let pieces = encoded.split(|b| *b == b'&').filter(|piece| !piece.is_empty());
-    pieces.map(|piece| {
-        let mut halves = piece.splitn(2, |b| *b == b'=');
-        let mut half = || decode(halves.next().unwrap_or_default());
-        Ok((half()?, half()?))
+/// The pieces between `&`.
+pub(super) fn pieces(encoded: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(encoded);
+    from_fn(move || {
+        let whole = rest.take()?;
+        let Some((piece, behind)) = cut(whole, b'&') else {
+            return Some(whole);
+        };
+        rest = Some(behind);
+        Some(piece)
     })
 }
 
-/// A value as text, if it is UTF-8.
-pub(super) fn text(value: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
-    match value {
-        Cow::Borrowed(value) => str::from_utf8(value).ok().map(Cow::Borrowed),
-        Cow::Owned(value) => String::from_utf8(value).ok().map(Cow::Owned),
-    }
+/// What is before a separator, and what is behind it. `split_once` takes several times as long for texts as short as
+/// those of a query.
+pub(super) fn cut(text: &str, separator: u8) -> Option<(&str, &str)> {
+    let at = memchr(separator, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
-fn decode(encoded: &[u8]) -> Result<Cow<'_, [u8]>, MalformedEscape> {
-    if !encoded.iter().any(|byte| matches!(byte, b'+' | b'%')) {
-        return Ok(Cow::Borrowed(encoded));
+/// A name or a value. It is not copied if it has no escape.
+pub(super) fn decode(encoded: &str) -> Result<Value<'_>, MalformedEscape> {
+    if memchr2(b'+', b'%', encoded.as_bytes()).is_none() {
+        return Ok(Value::Text(encoded.into()));
     }
-    let mut bytes = encoded.iter();
+    let mut bytes = encoded.bytes();
     let mut decoded = Vec::with_capacity(encoded.len());
     while let Some(byte) = bytes.next() {
         decoded.push(match byte {
             b'+' => b' ',
             b'%' => hex_digit(bytes.next())? << 4 | hex_digit(bytes.next())?,
-            byte => *byte,
+            byte => byte,
         });
     }
-    Ok(Cow::Owned(decoded))
+    Ok(String::from_utf8(decoded).map_or(Value::NotText, |text| Value::Text(text.into())))
 }
 
-fn hex_digit(byte: Option<&u8>) -> Result<u8, MalformedEscape> {
+fn hex_digit(byte: Option<u8>) -> Result<u8, MalformedEscape> {
     match byte {
         Some(digit @ b'0'..=b'9') => Ok(digit - b'0'),
         Some(digit @ b'A'..=b'F') => Ok(digit - b'A' + 10),
@@ -59,24 +68,35 @@ fn hex_digit(byte: Option<&u8>) -> Result<u8, MalformedEscape> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::borrow::Cow;
+
     use proptest::prelude::*;
+
+    fn decoded(encoded: &str) -> Result<Vec<(Value<'_>, Value<'_>)>, MalformedEscape> {
+        pairs(encoded).map(|(name, value)| Ok((decode(name)?, decode(value)?))).collect()
+    }
 
     proptest! {
         #[test]
         fn what_a_browser_encodes_is_decoded(given in prop::collection::vec(("(?s).{1,9}", "(?s).{0,9}"), 0..5)) {
             let encoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(&given).finish();
-            let bytes = |(name, value): (String, String)| Ok((name.into_bytes().into(), value.into_bytes().into()));
-            let decoded: Vec<_> = pairs(encoded.as_bytes()).collect();
-            prop_assert_eq!(decoded, given.into_iter().map(bytes).collect::<Vec<_>>());
+            let text = |text: String| Value::Text(text.into());
+            let given = given.into_iter().map(|(name, value)| (text(name), text(value)));
+            prop_assert_eq!(decoded(&encoded), Ok(given.collect::<Vec<_>>()));
         }
 
         #[test]
         fn anything_is_refused_or_decoded_as_a_browser_would(encoded in "[a%&=+0-9A-Fx\\PC]{0,20}") {
-            if let Ok(decoded) = pairs(encoded.as_bytes()).collect::<Result<Vec<_>, _>>() {
-                let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                let decoded = decoded.iter().map(|(name, value)| (lossy(name), lossy(value)));
-                let expected = form_urlencoded::parse(encoded.as_bytes()).into_owned();
-                prop_assert_eq!(decoded.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+            if let Ok(ours) = decoded(&encoded) {
+                // A browser writes U+FFFD for what is no UTF-8.
+                let same = |ours, theirs: Cow<'_, str>| match ours {
+                    Value::Text(text) => text == theirs,
+                    _ => theirs.contains('\u{FFFD}'),
+                };
+                let theirs: Vec<_> = form_urlencoded::parse(encoded.as_bytes()).collect();
+                prop_assert_eq!(ours.len(), theirs.len());
+                let mut both = ours.into_iter().zip(theirs);
+                prop_assert!(both.all(|(ours, theirs)| same(ours.0, theirs.0) && same(ours.1, theirs.1)));
             }
         }
     }
@@ -84,7 +104,7 @@ mod tests {
     #[test]
     fn half_an_escape_is_refused() {
         for encoded in ["a=%", "a=%4", "a=%4g", "%=a", "a=%%41", "b&a=100%"] {
-            assert!(pairs(encoded.as_bytes()).any(|pair| pair == Err(MalformedEscape)), "{encoded}");
+            assert_eq!(decoded(encoded), Err(MalformedEscape), "{encoded}");
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{batch::Batch, channel::Channel, cursor::Cursor, message::Message, service::Place};
 
 /// Finds the known fields of an object.
-pub(super) fn read_into<const N: usize>(fields: &mut Fields<'_, N>, json: &[u8]) -> serde_json::Result<()> {
+pub(super) fn read_into(fields: &mut Fields<'_>, json: &[u8]) -> serde_json::Result<()> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     fields.deserialize(&mut deserializer)?;
     deserializer.end()
@@ -36,7 +36,7 @@ pub(super) fn described(error: &serde_json::Error) -> String {
     }
 }
 
-impl<'de, const N: usize> DeserializeSeed<'de> for &mut Fields<'_, N> {
+impl<'de> DeserializeSeed<'de> for &mut Fields<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -44,7 +44,7 @@ impl<'de, const N: usize> DeserializeSeed<'de> for &mut Fields<'_, N> {
     }
 }
 
-impl<'de, const N: usize> Visitor<'de> for &mut Fields<'_, N> {
+impl<'de> Visitor<'de> for &mut Fields<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,8 +53,8 @@ impl<'de, const N: usize> Visitor<'de> for &mut Fields<'_, N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
         while let Some(name) = object.next_key::<String>()? {
-            if self.knows(name.as_bytes()) {
-                self.put(name.as_bytes(), object.next_value()?);
+            if let Some(field) = self.known(&name) {
+                self.put(field, object.next_value()?);
             } else {
                 object.next_value::<IgnoredAny>()?;
             }

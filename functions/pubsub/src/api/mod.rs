@@ -31,7 +31,7 @@ use crate::{
     store::Start,
 };
 
-/// The two endpoints.
+/// The two endpoints. They take requests in boxes, so that what is held of a poll is small.
 pub struct Api {
     service: Arc<Service>,
     /// The longest time for which a poll is held.
@@ -71,7 +71,7 @@ impl Api {
     }
 
     /// `/pub`, which takes `POST`.
-    pub async fn publish<B>(&self, request: Request<B>, admit: Admit<'_>) -> Response<Bytes>
+    pub async fn publish<B>(&self, request: Box<Request<B>>, admit: Admit<'_>) -> Response<Bytes>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -89,7 +89,7 @@ impl Api {
     /// `deadline`, if it has one.
     pub async fn subscribe<B>(
         &self,
-        request: Request<B>,
+        request: Box<Request<B>>,
         deadline: Option<Instant>,
         count: Count<'_>,
     ) -> Response<Bytes>
@@ -100,16 +100,16 @@ impl Api {
         let mut report = Report::default();
         let asked = match *request.method() {
             Method::GET => {
-                // A poll is held without its head.
-                let (head, _) = request.into_parts();
-                let query = head.uri.query().unwrap_or_default();
+                let query = request.uri().query().unwrap_or_default();
                 report.asked = between::linger_for_poll(query);
-                let asked = Asked::in_query(query, &head.headers, &self.access, &mut report);
+                let asked = Asked::in_query(query, request.headers(), &self.access, &mut report);
                 if let Ok(Asked::NextMessage { .. }) = asked
-                    && let Some(location) = between::own_address(&head.headers, query)
+                    && let Some(location) = between::own_address(request.headers(), query)
                 {
                     return bare(StatusCode::TEMPORARY_REDIRECT, LOCATION, location);
                 }
+                // A poll is held without its head.
+                drop(request);
                 asked
             }
             Method::POST => Box::pin(Asked::in_form(request, &self.bodies, &self.access, &mut report)).await,
@@ -123,7 +123,12 @@ impl Api {
         respond(answer, report)
     }
 
-    async fn try_publish<B>(&self, request: Request<B>, admit: Admit<'_>, report: &mut Report) -> Result<Bytes, Problem>
+    async fn try_publish<B>(
+        &self,
+        request: Box<Request<B>>,
+        admit: Admit<'_>,
+        report: &mut Report,
+    ) -> Result<Bytes, Problem>
     where
         B: Body<Data = Bytes> + Unpin,
     {

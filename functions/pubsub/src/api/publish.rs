@@ -8,13 +8,15 @@ use super::{
     Code, Problem, Report, authorize,
     body::{Bodies, BodyPermit},
     content::{self, Takes},
-    fields::{self, Fields},
+    fields::{self, Field, Fields},
 };
 use crate::{
     access::{Access, Action},
     channel::Channel,
     message::{Draft, InvalidText, Key, Nick, Text},
 };
+
+const FIELDS: [Field; 5] = [Field::Message, Field::Nick, Field::Channel, Field::Key, Field::Token];
 
 const KEY_HEADER: &str = "idempotency-key";
 
@@ -33,7 +35,7 @@ pub(super) struct Publication {
 /// the token, of the other fields in their order, and last that the token does not allow it, since that depends on the
 /// channel.
 pub(super) async fn parse<B>(
-    request: Request<B>,
+    request: Box<Request<B>>,
     bodies: &Bodies,
     access: &Access,
     report: &mut Report,
@@ -41,8 +43,7 @@ pub(super) async fn parse<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let names = ["message", "nick", "channel", "key", authorize::TOKEN];
-    let (headers, mut fields, counted) = content::read(request, Takes::FormAndJson, bodies, names).await?;
+    let (headers, mut fields, counted) = content::read(request, Takes::FormAndJson, bodies, &FIELDS).await?;
     let rights = authorize::rights(access, &headers, &mut fields)?;
     let mut publication = publication(fields, &headers)?;
     report.channels = vec![publication.channel.clone()];
@@ -51,27 +52,27 @@ where
     Ok((publication, counted))
 }
 
-fn publication(mut fields: Fields<'_, 5>, headers: &HeaderMap) -> Result<Publication, Problem> {
+fn publication(mut fields: Fields<'_>, headers: &HeaderMap) -> Result<Publication, Problem> {
     let mut header_keys = headers.get_all(KEY_HEADER).iter();
     let header_key = header_keys.next();
     if header_keys.next().is_some() {
         return Err(fields::repeated("Idempotency-Key"));
     }
 
-    let text = fields.text("message", Code::InvalidMessage)?.unwrap_or_default();
+    let text = fields.text(Field::Message)?.unwrap_or_default();
     let text = Text::parse(text.into_owned()).map_err(|error| match error {
         InvalidText::Missing => Problem::new(Code::MissingMessage, format!("{error} ({MESSAGE_BY_CURL})")),
         InvalidText::TooLarge(_) => Problem::new(Code::MessageTooLarge, error),
     })?;
 
-    let nick = fields.text("nick", Code::InvalidNick)?;
+    let nick = fields.text(Field::Nick)?;
     let nick = nick.filter(|nick| !nick.is_empty()).map(|nick| Nick::parse(nick.into_owned())).transpose();
-    let nick = nick.map_err(|error| Problem::new(Code::InvalidNick, error))?;
+    let nick = nick.map_err(|error| Field::Nick.invalid(error))?;
 
     let channel = fields.channel()?;
 
-    let parse_key = |key: &[u8]| Key::parse(key).map_err(|error| Problem::new(Code::InvalidKey, error));
-    let field_key = fields.text("key", Code::InvalidKey)?;
+    let parse_key = |key: &[u8]| Key::parse(key).map_err(|error| Field::Key.invalid(error));
+    let field_key = fields.text(Field::Key)?;
     let field_key = field_key.map(|key| parse_key(key.as_bytes())).transpose()?;
     let header_key = header_key.map(|key| parse_key(key.as_bytes())).transpose()?;
     if let (Some(one), Some(other)) = (&field_key, &header_key)
@@ -110,7 +111,7 @@ mod tests {
         }
         let body = Full::<Bytes>::from(body.to_vec());
         let request = request.body(body).unwrap();
-        let parsed = parse(request, &Bodies::default(), &Access::open(), &mut Report::default()).await;
+        let parsed = parse(Box::new(request), &Bodies::default(), &Access::open(), &mut Report::default()).await;
         parsed.map(|(publication, _)| publication).map_err(|problem| problem.code().as_str())
     }
 

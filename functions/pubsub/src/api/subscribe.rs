@@ -10,7 +10,7 @@ use super::{
     Code, Problem, Report, authorize,
     body::Bodies,
     content::{self, Takes},
-    fields::{self, Fields, Value},
+    fields::{self, Field, Fields, Value},
     form,
 };
 use crate::{
@@ -24,13 +24,19 @@ use crate::{
 };
 
 /// The parameters. In which order errors are reported is seen in `by`.
-const NAMES: [&str; 8] = [authorize::TOKEN, "channel", "channels", "cursor", "last", "before", "wait", "limit"];
-
-/// What is given of them.
-type Parameters<'a> = Fields<'a, { NAMES.len() }>;
+const PARAMETERS: [Field; 8] = [
+    Field::Token,
+    Field::Channel,
+    Field::Channels,
+    Field::Cursor,
+    Field::Last,
+    Field::Before,
+    Field::Wait,
+    Field::Limit,
+];
 
 /// The parameters that `channels` excludes, since its items have them.
-const INSTEAD_OF_CHANNELS: [&str; 3] = ["channel", "cursor", "before"];
+const INSTEAD_OF_CHANNELS: [Field; 3] = [Field::Channel, Field::Cursor, Field::Before];
 
 /// The three kinds of polls.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,23 +65,28 @@ impl Asked {
         access: &Access,
         report: &mut Report,
     ) -> Result<Self, Problem> {
-        let malformed = |error: &dyn ToString| Problem::new(Code::MalformedQuery, error.to_string());
-        let mut fields = Fields::new(NAMES);
-        for pair in form::pairs(query.as_bytes()) {
-            let (name, value) = pair.map_err(|error| malformed(&error))?;
-            let not_text = || malformed(&"the query is not UTF-8");
-            str::from_utf8(&name).map_err(|_| not_text())?;
-            fields.put(&name, Value::Text(form::text(value).ok_or_else(not_text)?));
+        let malformed = |detail: &dyn ToString| Problem::new(Code::MalformedQuery, detail.to_string());
+        let decode = |encoded| match form::decode(encoded) {
+            Ok(Value::Text(text)) => Ok(text),
+            Ok(_) => Err(malformed(&"the query is not UTF-8")),
+            Err(error) => Err(malformed(&error)),
+        };
+        let mut fields = Fields::new(&PARAMETERS);
+        for (name, value) in form::pairs(query) {
+            let (name, value) = (decode(name)?, decode(value)?);
+            if let Some(field) = fields.known(&name) {
+                fields.put(field, Value::Text(value));
+            }
         }
-        if fields.has(authorize::TOKEN) {
-            return Err(content::misplaced(authorize::TOKEN));
+        if fields.has(Field::Token) {
+            return Err(content::misplaced(Field::Token));
         }
         Self::allowed(fields.once()?, headers, access, report)
     }
 
     /// Reads a form with the same parameters.
     pub(super) async fn in_form<B>(
-        request: Request<B>,
+        request: Box<Request<B>>,
         bodies: &Bodies,
         access: &Access,
         report: &mut Report,
@@ -83,12 +94,12 @@ impl Asked {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let (headers, fields, _counted) = content::read(request, Takes::Form, bodies, NAMES).await?;
+        let (headers, fields, _counted) = content::read(request, Takes::Form, bodies, &PARAMETERS).await?;
         Self::allowed(fields, &headers, access, report)
     }
 
     fn allowed(
-        mut fields: Parameters<'_>,
+        mut fields: Fields<'_>,
         headers: &HeaderMap,
         access: &Access,
         report: &mut Report,
@@ -109,11 +120,11 @@ impl Asked {
         places.iter().map(|place| &place.channel).chain(one)
     }
 
-    fn by(mut fields: Parameters<'_>) -> Result<Self, Problem> {
-        let given = ["cursor", "last", "before"].map(|name| fields.has(name));
-        let named = fields.has("channels");
-        let bare = !named && !given.contains(&true) && !fields.has("wait") && !fields.has("limit");
-        let beside = INSTEAD_OF_CHANNELS.into_iter().find(|name| named && fields.has(name));
+    fn by(mut fields: Fields<'_>) -> Result<Self, Problem> {
+        let given = [Field::Cursor, Field::Last, Field::Before].map(|field| fields.has(field));
+        let named = fields.has(Field::Channels);
+        let bare = !named && !given.contains(&true) && !fields.has(Field::Wait) && !fields.has(Field::Limit);
+        let beside = INSTEAD_OF_CHANNELS.into_iter().find(|field| named && fields.has(*field));
 
         let channel = fields.channel()?;
 
@@ -121,19 +132,20 @@ impl Asked {
             let detail = "cursor, last and before exclude each other";
             return Err(Problem::new(Code::ConflictingParameters, detail));
         }
-        if let Some(name) = beside {
+        if let Some(field) = beside {
+            let name = field.name();
             let detail =
                 format!("channels and {name} exclude each other; write channels=news:latest,ops:1763942400123-42");
             return Err(Problem::new(Code::ConflictingParameters, detail));
         }
-        let listed = fields.text("channels", Code::InvalidChannels)?.map(|list| positions(&list)).transpose()?;
-        let cursor = fields.text("cursor", Code::InvalidCursor)?.map(|text| start(&text)).transpose();
-        let cursor = cursor.map_err(|detail| Problem::new(Code::InvalidCursor, format!("cursor {detail}")))?;
-        let last = count(&mut fields, "last", Code::InvalidLast)?.map(Start::Last);
-        let before = fields.text("before", Code::InvalidBefore)?.map(|text| text.parse());
-        let before = before.transpose().map_err(|error| Problem::new(Code::InvalidBefore, error))?;
-        let wait = number(&mut fields, "wait", Code::InvalidWait)?.map(Duration::from_secs);
-        let limit = count(&mut fields, "limit", Code::InvalidLimit)?.unwrap_or(Limit::MAX);
+        let listed = fields.text(Field::Channels)?.map(|list| positions(&list)).transpose()?;
+        let cursor = fields.text(Field::Cursor)?.map(|text| start(&text)).transpose();
+        let cursor = cursor.map_err(|detail| Field::Cursor.invalid(format!("cursor {detail}")))?;
+        let last = count(&mut fields, Field::Last)?.map(Start::Last);
+        let before = fields.text(Field::Before)?.map(|text| text.parse());
+        let before = before.transpose().map_err(|error| Field::Before.invalid(error))?;
+        let wait = number(&mut fields, Field::Wait)?.map(Duration::from_secs);
+        let limit = count(&mut fields, Field::Limit)?.unwrap_or(Limit::MAX);
 
         if bare {
             return Ok(Self::NextMessage { channel });
@@ -152,7 +164,7 @@ impl Asked {
 
 /// The channels of a list, each with its position if it has one.
 fn positions(list: &str) -> Result<Vec<(Channel, Option<Start>)>, Problem> {
-    let invalid = |detail: String| Problem::new(Code::InvalidChannels, detail);
+    let invalid = |detail: String| Field::Channels.invalid(detail);
     let mut channels: Vec<(Channel, Option<Start>)> = Vec::new();
     for item in list.split(',') {
         let (name, position) = item.split_once(':').map_or((item, None), |(name, position)| (name, Some(position)));
@@ -186,23 +198,22 @@ fn start(position: &str) -> Result<Start, &'static str> {
 }
 
 /// A whole number of any length. One that is too large for any integer is clamped to the maximum, as smaller ones are.
-fn number(fields: &mut Parameters<'_>, name: &str, code: Code) -> Result<Option<u64>, Problem> {
-    let Some(text) = fields.text(name, code)? else {
+fn number(fields: &mut Fields<'_>, field: Field) -> Result<Option<u64>, Problem> {
+    let Some(text) = fields.text(field)? else {
         return Ok(None);
     };
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Problem::new(code, format!("{name} must be a whole number, in digits")));
+        return Err(field.invalid(format!("{} must be a whole number, in digits", field.name())));
     }
     Ok(Some(text.parse().unwrap_or(u64::MAX)))
 }
 
-fn count(fields: &mut Parameters<'_>, name: &str, code: Code) -> Result<Option<Limit>, Problem> {
-    let Some(number) = number(fields, name, code)? else {
+fn count(fields: &mut Fields<'_>, field: Field) -> Result<Option<Limit>, Problem> {
+    let Some(number) = number(fields, field)? else {
         return Ok(None);
     };
     let limit = Limit::clamped(number);
-    let limit = limit.ok_or_else(|| Problem::new(code, format!("{name} must be at least 1")))?;
-    Ok(Some(limit))
+    Ok(Some(limit.ok_or_else(|| field.invalid(format!("{} must be at least 1", field.name())))?))
 }
 
 #[cfg(test)]
