@@ -204,8 +204,9 @@ fn is_text(headers: &HeaderMap) -> bool {
 
 /// Whether gzip or anything is accepted, and not with the weight 0.
 pub(crate) fn takes_gzip(asked: &HeaderMap) -> bool {
+    let given = asked.get_all(ACCEPT_ENCODING);
     let weight_of = |wanted: &[&str]| {
-        let values = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let values = given.iter().filter_map(|value| value.to_str().ok());
         let mut codings = values.flat_map(|value| value.split(','));
         codings.find_map(|coding| {
             let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));

@@ -26,16 +26,14 @@ const METHOD_CHARS_MAX: usize = 16;
 /// The longest path in a log line, in characters.
 const PATH_CHARS_MAX: usize = 256;
 
-/// The log line of a request. It is written when this is dropped, because a request also ends when its client goes
-/// away.
+/// The log line of a request. It is also written when this is dropped before the end, because its client went away.
 pub(crate) struct Line {
-    id: HeaderValue,
+    id: u64,
     method: Method,
     path: Cow<'static, str>,
     begun: Instant,
-    status: Option<StatusCode>,
-    report: Report,
     metrics: Arc<Metrics>,
+    ended: bool,
 }
 
 impl Line {
@@ -46,43 +44,49 @@ impl Line {
             method: request.method().clone(),
             path: shown(request.uri().path()),
             begun: clock::now(),
-            status: None,
-            report: Report::default(),
             metrics,
+            ended: false,
         }
     }
 
     /// Puts the id of the request into its answer.
     pub(crate) fn end(mut self, response: &mut Response<Bytes>) {
-        self.status = Some(response.status());
-        self.report = response.extensions_mut().remove().unwrap_or_default();
-        if let Some(code) = self.report.code {
+        let report: Report = response.extensions_mut().remove().unwrap_or_default();
+        if let Some(code) = report.code {
             self.metrics.count_error(code);
         }
         let headers = response.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(REQUEST_ID, self.id.clone());
+        headers.insert(REQUEST_ID, self.id.into());
+        self.ended = true;
+        self.write(Some(response.status()), &report);
     }
-}
 
-impl Drop for Line {
-    fn drop(&mut self) {
+    fn write(&self, status: Option<StatusCode>, report: &Report) {
         let usage = self.metrics.usage();
         tracing::info!(
-            id = self.id.to_str().unwrap_or_default(),
+            id = %self.id,
             method = %self.method.as_str().get(..METHOD_CHARS_MAX).unwrap_or(self.method.as_str()),
             path = &*self.path,
-            channel = self.report.channels(),
-            status = self.status.map(|status| status.as_u16()),
-            code = self.report.code.map(|code| code.as_str()),
-            messages = self.report.messages,
+            channel = report.channels(),
+            status = status.map(|status| status.as_u16()),
+            code = report.code.map(|code| code.as_str()),
+            messages = report.messages,
             ms = clock::millis(self.begun.elapsed()),
             requests = usage.as_ref().map(|usage| usage.requests),
             read_units = usage.as_ref().map(|usage| usage.read_units),
             write_units = usage.as_ref().map(|usage| usage.write_units),
             "{}",
-            if self.status.is_some() { "answered" } else { "client left" },
+            if status.is_some() { "answered" } else { "client left" },
         );
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.write(None, &Report::default());
+        }
     }
 }
 
@@ -96,7 +100,7 @@ fn shown(path: &str) -> Cow<'static, str> {
 }
 
 /// Unlike any other of this process, and most likely of any other.
-fn request_id() -> HeaderValue {
+fn request_id() -> u64 {
     static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(())));
-    NEXT.fetch_add(1, Ordering::Relaxed).into()
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -1,6 +1,7 @@
 //! A connection's socket: closes it when the client is slow to take an answer, and notices when the client has left.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     net::Shutdown,
     pin::Pin,
@@ -150,11 +151,12 @@ pub(crate) fn shut_down(socket: &TcpStream) -> io::Result<()> {
 /// Returns when the client has left: it has closed the connection, or its sending half and had a moment to get what is
 /// answered at once.
 pub(crate) async fn client_left(socket: &TcpStream) {
-    while let Ok(ready) = socket.ready(Interest::READABLE).await {
-        if ready.is_read_closed() {
-            break;
+    // Who waits for `ready` is put into a list and taken out of it again, for each poll.
+    while poll_fn(|context| socket.poll_read_ready(context)).await.is_ok() {
+        match socket.ready(Interest::READABLE).await {
+            Ok(ready) if !ready.is_read_closed() => sleep(LOOK_AGAIN).await,
+            _ => break,
         }
-        sleep(LOOK_AGAIN).await;
     }
     sleep(LEAVING).await;
 }
