@@ -12,14 +12,14 @@ use pubsub::{
     clock,
     cursor::Cursor,
     limits::Limits,
-    service::{Place, Refusal},
+    service::{Each, Place, Refusal},
     store::{Start, StoreError},
 };
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::bench::{ANY, Bench, SECOND, bench, bench_with, settle, texts};
 
-type Answer = Result<Vec<Arc<Batch>>, Refusal>;
+type Answer = Result<Each<Arc<Batch>>, Refusal>;
 
 fn channel(name: &str) -> Channel {
     Channel::parse(name).unwrap()

@@ -73,12 +73,10 @@ impl Front {
     pub(crate) async fn answer(&self, request: Box<Request>, ends: &Ends) -> Response<Bytes> {
         let line = Line::begin(&request, Arc::clone(&self.metrics));
         let gzip = takes_gzip(request.headers());
-        let mut response = match self.gate.hosts.check(&request, ends) {
-            Ok(()) => self.for_pages(request, |request| self.route(gzip, request, ends)).await,
-            Err(problem) => {
-                drop(request);
-                refuse(problem)
-            }
+        let mut response = if let Err(problem) = self.gate.hosts.check(&request, ends) {
+            refuse(problem)
+        } else {
+            self.for_pages(request, |request| self.route(gzip, request, ends)).await
         };
         line.end(&mut response);
         response

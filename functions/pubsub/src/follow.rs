@@ -186,7 +186,7 @@ impl Entry {
     /// The follower, unless it has ended or its time is over: its timer may be late, so this compares the clock.
     fn live(&self) -> Option<Arc<Follower>> {
         let follower = self.follower.upgrade()?;
-        (clock::now() <= follower.kept_until()).then_some(follower)
+        follower.ends_at().is_none_or(|end| clock::now() <= end).then_some(follower)
     }
 }
 
@@ -247,21 +247,17 @@ impl Follower {
     async fn deserted(&self) {
         loop {
             self.news.closed().await;
-            let kept_until = self.kept_until();
-            if clock::now() > kept_until {
-                return;
+            match self.ends_at() {
+                Some(end) if clock::now() > end => return,
+                Some(end) => sleep_until(end + Duration::from_millis(1)).await,
+                None => {}
             }
-            sleep_until(kept_until + Duration::from_millis(1)).await;
         }
     }
 
-    /// The time at which the follower ends if no hold comes.
-    fn kept_until(&self) -> Instant {
-        let last_hold = match self.news.receiver_count() {
-            0 => self.state().last_left,
-            _ => clock::now(),
-        };
-        last_hold + FOLLOWER_IDLE
+    /// When it ends if no hold comes. Nothing while it has holds.
+    fn ends_at(&self) -> Option<Instant> {
+        (self.news.receiver_count() == 0).then(|| self.state().last_left + FOLLOWER_IDLE)
     }
 }
 

@@ -12,13 +12,14 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use smallvec::{SmallVec, smallvec};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     batch::{Batch, Following, Limit},
     channel::Channel,
     cursor::Cursor,
-    follow::{Followers, Seat},
+    follow::{Followers, Seat, TooMany},
     limits::READ_PAUSE_MAX,
     store::{Start, Store, StoreError},
 };
@@ -31,6 +32,9 @@ pub struct Place {
     /// The beginning.
     pub start: Start,
 }
+
+/// One for each channel of a poll. The only one of most polls needs no memory of its own.
+pub type Each<T> = SmallVec<[T; 1]>;
 
 /// What a poll is answered with.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +49,6 @@ pub enum Wanted {
 pub(crate) type Told = Result<Arc<Batch>, StoreError>;
 
 /// How a poll reads, held or not.
-#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     pub(crate) store: &'a dyn Store,
     pub(crate) followers: &'a Followers,
@@ -56,9 +59,9 @@ pub(crate) struct Reader<'a> {
 
 /// A poll that waits.
 pub(crate) struct Hold<'a> {
-    reader: Reader<'a>,
+    reader: &'a Reader<'a>,
     begun: Instant,
-    waits: Vec<Wait<'a>>,
+    waits: Each<Wait<'a>>,
 }
 
 /// One of its channels.
@@ -75,37 +78,37 @@ struct Wait<'a> {
     looked: bool,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     /// What there is at each place now.
-    pub(crate) async fn look(self, places: &[Place]) -> Vec<Told> {
-        join_all(places.iter().map(|place| self.read(&place.channel, place.start))).await
+    pub(crate) async fn look(&self, places: &[Place]) -> Each<Told> {
+        join_all(places.iter().map(|place| self.read(&place.channel, place.start))).await.into()
     }
 
-    async fn read(self, channel: &Channel, start: Start) -> Told {
+    async fn read(&self, channel: &Channel, start: Start) -> Told {
         self.store.read(channel, start, self.wanted.limit()).await.map(Arc::new)
     }
 
-    /// Takes a seat with the channel's follower. Reads first, unless the follower is at the same position.
-    async fn sit(self, place: &'a Place) -> Wait<'a> {
-        let Place { channel, start } = place;
+    /// Takes a seat with the channel's follower, if it has one that is at the same position.
+    fn sit<'w>(&self, Place { channel, start }: &'w Place) -> Wait<'w> {
         let at = start.cursor().unwrap_or(Cursor::ORIGIN);
-        let mut wait = Wait { channel, at, seat: None, found: None, looked: false };
-        wait.seat = start.cursor().and_then(|at| self.followers.join_unread(channel, at, self.among));
-        if wait.seat.is_none() {
-            wait.found = match self.read(channel, *start).await {
-                Ok(batch) => wait.take(batch, self.wanted).map(Ok),
-                Err(error) => Some(Err(error)),
-            };
-            if wait.found.is_none() {
-                wait.looked = true;
-                wait.seat = self.followers.join(channel, wait.at, self.among).ok();
-            }
+        let seat = start.cursor().and_then(|at| self.followers.join_unread(channel, at, self.among));
+        Wait { channel, at, seat, found: None, looked: false }
+    }
+
+    /// Reads for who has no seat. Takes one if there is nothing.
+    async fn look_first(&self, wait: &mut Wait<'_>, start: Start) {
+        wait.found = match self.read(wait.channel, start).await {
+            Ok(batch) => wait.take(batch, self.wanted).map(Ok),
+            Err(error) => Some(Err(error)),
+        };
+        if wait.found.is_none() {
+            wait.looked = true;
+            wait.seat = self.followers.join(wait.channel, wait.at, self.among).ok();
         }
-        wait
     }
 
     /// Returns when there is an answer. It goes on through an outage of the store.
-    async fn news(self, wait: &mut Wait<'_>) -> Told {
+    async fn news(&self, wait: &mut Wait<'_>) -> Told {
         if let Some(found) = wait.found.take() {
             return found;
         }
@@ -143,7 +146,7 @@ impl<'a> Reader<'a> {
 
     /// The answer when the time is over. An empty one claims that nothing was there when the hold began, so somebody
     /// must have looked closely since.
-    async fn last_look(self, wait: Wait<'_>, begun: Instant) -> Told {
+    async fn last_look(&self, wait: Wait<'_>, begun: Instant) -> Told {
         if wait.looked || wait.seat.is_some_and(|seat| seat.looked_since(begun)) {
             Ok(Arc::new(Batch::empty(wait.at)))
         } else {
@@ -153,14 +156,18 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Hold<'a> {
-    /// Takes a first look at all places before any is answered. Otherwise a place that always has something would keep
-    /// the others from ever being looked at.
-    pub(crate) async fn begin(reader: Reader<'a>, places: &'a [Place], begun: Instant) -> Self {
-        let mut waits = match places {
-            // The same as below, without the cost of joining several futures.
-            [place] => vec![reader.sit(place).await],
-            places => join_all(places.iter().map(|place| reader.sit(place))).await,
-        };
+    /// Takes the seats that there are.
+    pub(crate) fn new(reader: &'a Reader<'a>, places: &'a [Place], begun: Instant) -> Self {
+        Self { reader, begun, waits: places.iter().map(|place| reader.sit(place)).collect() }
+    }
+
+    /// Takes a first look at all other places before any is answered. Otherwise a place that always has something would
+    /// keep the others from ever being looked at. Nothing is read for a poll that needs more followers than there can be.
+    pub(crate) async fn look_first(&mut self, places: &[Place]) -> Result<(), TooMany> {
+        let Self { reader, waits, .. } = self;
+        reader.followers.admit(waits.iter().filter(|wait| wait.seat.is_none()).map(|wait| wait.channel))?;
+        let looks = waits.iter_mut().zip(places).filter(|(wait, _)| wait.seat.is_none());
+        join_all(looks.map(|(wait, place)| reader.look_first(wait, place.start))).await;
         if waits.iter().any(|wait| !wait.has_failed()) {
             // If a place can't be read, the poll still waits for the others. But a place without a cursor can't wait:
             // its failure is the answer.
@@ -170,14 +177,14 @@ impl<'a> Hold<'a> {
                 }
             }
         }
-        Self { reader, begun, waits }
+        Ok(())
     }
 
     /// Returns when the first place has an answer, with what each has by then.
-    pub(crate) async fn news(&mut self) -> Vec<Told> {
+    pub(crate) async fn news(&mut self) -> Each<Told> {
         let reader = self.reader;
         if let [wait] = &mut self.waits[..] {
-            return vec![reader.news(wait).await];
+            return smallvec![reader.news(wait).await];
         }
         let mut news: Vec<_> = self.waits.iter_mut().map(|wait| Box::pin(reader.news(wait))).collect();
         let told = poll_fn(|context| told_by_now(&mut news, context)).await;
@@ -187,8 +194,8 @@ impl<'a> Hold<'a> {
     }
 
     /// The answer of each place when the time is over.
-    pub(crate) async fn end(self) -> Vec<Told> {
-        join_all(self.waits.into_iter().map(|wait| self.reader.last_look(wait, self.begun))).await
+    pub(crate) async fn end(self) -> Each<Told> {
+        join_all(self.waits.into_iter().map(|wait| self.reader.last_look(wait, self.begun))).await.into()
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use crate::hold::{Place, Wanted};
+pub use crate::hold::{Each, Place, Wanted};
 use crate::{
     batch::{Batch, Limit},
     channel::Channel,
@@ -130,7 +130,7 @@ impl Service {
         places: &[Place],
         wanted: Wanted,
         until: Instant,
-    ) -> Result<Vec<Arc<Batch>>, Refusal> {
+    ) -> Result<Each<Arc<Batch>>, Refusal> {
         self.open()?;
         let begun = clock::now();
         let reader = Reader { store: &*self.store, followers: &self.followers, wanted, among: places.len() };
@@ -139,7 +139,8 @@ impl Service {
         }
         let _held = self.admit(places)?;
         let mut closing = self.closing.subscribe();
-        let mut hold = Hold::begin(reader, places, begun).await;
+        let mut hold = Hold::new(&reader, places, begun);
+        hold.look_first(places).await?;
         let news = tokio::select! {
             biased;
             told = hold.news() => Some(told),
@@ -190,11 +191,10 @@ impl Service {
         let held = self.holds.try_acquire().map_err(|_| Refusal::TooManyHolds(self.limits.holds_max))?;
         let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let taken = self.places.try_acquire_many(count).map_err(|_| Refusal::TooManyPlaces(self.limits.places_max))?;
-        self.followers.admit(places.iter().map(|place| &place.channel))?;
         Ok([held, taken])
     }
 
-    fn answer(&self, places: &[Place], wanted: Wanted, told: Vec<Told>) -> Result<Vec<Arc<Batch>>, Refusal> {
+    fn answer(&self, places: &[Place], wanted: Wanted, told: Each<Told>) -> Result<Each<Arc<Batch>>, Refusal> {
         let something = told.iter().flatten().any(|batch| wanted.is_met_by(batch));
         let batches = places.iter().zip(told).map(|(place, told)| match (told, place.start.cursor()) {
             (Err(_), Some(at)) if something => Ok(Arc::new(Batch::empty(at))),

@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use crate::{batch::Batch, limits::BATCH_BYTES_MAX};
+use crate::{batch::Batch, hold::Each, limits::BATCH_BYTES_MAX};
 
 /// Cuts batches so that all their messages together have at most 512 KiB. Each channel gives one message in turn, so
 /// that a quiet one does not wait behind a busy one. The first one is chosen at random, so that none always comes last.
-pub(crate) fn share(batches: Vec<Arc<Batch>>) -> Vec<Arc<Batch>> {
+pub(crate) fn share(batches: Each<Arc<Batch>>) -> Each<Arc<Batch>> {
     let bytes: usize = batches.iter().map(|batch| batch.bytes()).sum();
     if batches.len() == 1 || bytes <= BATCH_BYTES_MAX {
         return batches;
@@ -47,6 +47,7 @@ mod tests {
         message::{Draft, Message, Text},
     };
     use proptest::prelude::*;
+    use smallvec::smallvec;
 
     fn batch(sizes: &[usize]) -> Arc<Batch> {
         let message = |(offset, size): (u64, &usize)| {
@@ -69,7 +70,7 @@ mod tests {
             sizes in prop::collection::vec(prop::collection::vec(1..32_769_usize, 0..30), 1..21)
         ) {
             let whole: Vec<_> = sizes.iter().map(|sizes| batch(sizes)).collect();
-            let shared = share(whole.clone());
+            let shared = share(whole.clone().into());
             let bytes = |batches: &[Arc<Batch>]| batches.iter().map(|batch| batch.bytes()).sum::<usize>();
             prop_assert!(bytes(&shared) <= BATCH_BYTES_MAX);
             for (whole, part) in whole.iter().zip(&shared) {
@@ -87,7 +88,7 @@ mod tests {
     fn a_quiet_channel_does_not_wait_behind_busy_ones() {
         let busy = batch(&[5_000; 100]);
         for _ in 0..20 {
-            let shared = counts(&share(vec![busy.clone(), batch(&[5_000]), busy.clone(), batch(&[20; 3])]));
+            let shared = counts(&share(smallvec![busy.clone(), batch(&[5_000]), busy.clone(), batch(&[20; 3])]));
             assert_eq!((shared[1], shared[3]), (1, 3));
             assert!(shared[0].abs_diff(shared[2]) <= 1 && shared[0] > 45, "{shared:?}");
         }
@@ -98,7 +99,7 @@ mod tests {
         let large: Vec<_> = (0..20).map(|_| batch(&[32_768; 2])).collect();
         let mut given = [0; 20];
         for _ in 0..400 {
-            let shared = counts(&share(large.clone()));
+            let shared = counts(&share(large.clone().into()));
             assert_eq!(shared.iter().sum::<usize>(), 15);
             given.iter_mut().zip(shared).for_each(|(given, count)| *given += count);
         }
@@ -111,7 +112,8 @@ mod tests {
         let at = Cursor::new(3, 9);
         let missed = Batch::new(at, batch(&[32_768]).messages().iter().cloned(), Cursor::new(7, 1), true, Limit::MAX);
         let missed = Arc::new(missed);
-        let part = (0..100).map(|_| share(vec![full(), full(), Arc::clone(&missed)]).remove(2)).find(|p| p.is_empty());
+        let part =
+            (0..100).map(|_| share(smallvec![full(), full(), Arc::clone(&missed)]).remove(2)).find(|p| p.is_empty());
         assert!(part.is_none_or(|part| part.cursor() == at));
         assert_eq!(missed.first(0).cursor(), at);
     }

@@ -27,7 +27,7 @@ use crate::{
     access::Access,
     channel::Channel,
     clock,
-    service::{Place, Service, Wanted},
+    service::{Each, Place, Service, Wanted},
     store::Start,
 };
 
@@ -54,7 +54,7 @@ pub type Counted = Box<dyn Any + Send>;
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// The channels of the request, once they are known to be valid.
-    pub channels: Vec<Channel>,
+    pub channels: Each<Channel>,
     /// The code of the problem.
     pub code: Option<Code>,
     /// Messages published or delivered.
@@ -116,9 +116,9 @@ impl Api {
             Method::OPTIONS => return options(allow),
             _ => Err(Problem::method_not_allowed(allow)),
         };
-        let answer = match asked {
+        let answer = match &asked {
             Ok(asked) => self.poll(asked, deadline, count, &mut report).await,
-            Err(problem) => Err(problem),
+            Err(problem) => Err(problem.clone()),
         };
         respond(answer, report)
     }
@@ -143,33 +143,33 @@ impl Api {
 
     async fn poll(
         &self,
-        asked: Asked,
+        asked: &Asked,
         deadline: Option<Instant>,
         count: Count<'_>,
         report: &mut Report,
     ) -> Result<Bytes, Problem> {
         let _counted = count(report.channels.len())?;
-        let until = |wait: Option<Duration>| {
+        let until = |wait: &Option<Duration>| {
             let wanted = clock::now() + wait.map_or(self.wait_max, |wait| wait.min(self.wait_max));
             deadline.map_or(wanted, |deadline| deadline.min(wanted))
         };
         match asked {
             Asked::Batches { places, limit, wait, named } => {
-                let batches = self.service.subscribe(&places, Wanted::Batch(limit), until(wait)).await?;
+                let batches = self.service.subscribe(places, Wanted::Batch(*limit), until(wait)).await?;
                 report.messages = batches.iter().map(|batch| batch.messages().len()).sum();
                 match batches.first() {
                     Some(batch) if !named => Ok(batch.encoded()),
-                    _ => Ok(json::channels(&places, &batches)),
+                    _ => Ok(json::channels(places, &batches)),
                 }
             }
             Asked::History { channel, before, limit } => {
-                let batch = self.service.history(&channel, before, limit).await?;
+                let batch = self.service.history(channel, *before, *limit).await?;
                 report.messages = batch.messages().len();
                 Ok(json::history(&batch))
             }
             Asked::NextMessage { channel } => {
-                let place = Place { channel, start: Start::Latest };
-                let batches = self.service.subscribe(&[place], Wanted::Message, until(None)).await?;
+                let place = Place { channel: channel.clone(), start: Start::Latest };
+                let batches = self.service.subscribe(&[place], Wanted::Message, until(&None)).await?;
                 let next = batches.first().and_then(|batch| Some((batch.messages().first()?, batch.cursor())));
                 let (message, cursor) = next.ok_or_else(Problem::nothing_published)?;
                 report.messages = 1;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body::Body;
+use smallvec::smallvec;
 
 use super::{
     Code, Problem, Report, authorize,
@@ -46,7 +47,7 @@ where
     let (headers, mut fields, counted) = content::read(request, Takes::FormAndJson, bodies, &FIELDS).await?;
     let rights = authorize::rights(access, &headers, &mut fields)?;
     let mut publication = publication(fields, &headers)?;
-    report.channels = vec![publication.channel.clone()];
+    report.channels = smallvec![publication.channel.clone()];
     authorize::check(&rights, Action::Publish, report.channels.iter())?;
     publication.draft.nick = authorize::nick(&rights, publication.draft.nick)?;
     Ok((publication, counted))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body::Body;
+use smallvec::smallvec;
 
 use super::{
     Code, Problem, Report, authorize,
@@ -19,7 +20,7 @@ use crate::{
     channel::Channel,
     cursor::Cursor,
     limits::POLL_CHANNELS_MAX,
-    service::Place,
+    service::{Each, Place},
     store::Start,
 };
 
@@ -43,7 +44,7 @@ const INSTEAD_OF_CHANNELS: [Field; 3] = [Field::Channel, Field::Cursor, Field::B
 pub(super) enum Asked {
     /// A poll of some places, held until there is something.
     Batches {
-        places: Vec<Place>,
+        places: Each<Place>,
         limit: Limit,
         /// How long it is held, if the client says so.
         wait: Option<Duration>,
@@ -157,15 +158,15 @@ impl Asked {
             channel,
             start: position.or(last).unwrap_or(Start::Latest),
         };
-        let places = listed.unwrap_or_else(|| vec![(channel, cursor)]).into_iter().map(begins).collect();
+        let places = listed.unwrap_or_else(|| smallvec![(channel, cursor)]).into_iter().map(begins).collect();
         Ok(Self::Batches { places, limit, wait, named })
     }
 }
 
 /// The channels of a list, each with its position if it has one.
-fn positions(list: &str) -> Result<Vec<(Channel, Option<Start>)>, Problem> {
+fn positions(list: &str) -> Result<Each<(Channel, Option<Start>)>, Problem> {
     let invalid = |detail: String| Field::Channels.invalid(detail);
-    let mut channels: Vec<(Channel, Option<Start>)> = Vec::new();
+    let mut channels: Each<(Channel, Option<Start>)> = Each::new();
     for item in list.split(',') {
         let (name, position) = item.split_once(':').map_or((item, None), |(name, position)| (name, Some(position)));
         let channel = Channel::parse(name).map_err(|error| {
@@ -228,7 +229,7 @@ mod tests {
 
     fn batch(start: Start, limit: u64, wait: Option<u64>) -> Result<Asked, &'static str> {
         let (limit, wait) = (Limit::clamped(limit).unwrap(), wait.map(Duration::from_secs));
-        let places = vec![Place { channel: Channel::default(), start }];
+        let places = smallvec![Place { channel: Channel::default(), start }];
         Ok(Asked::Batches { places, limit, wait, named: false })
     }
 
