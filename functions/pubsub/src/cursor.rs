@@ -53,7 +53,9 @@ impl fmt::Debug for Cursor {
 
 impl Serialize for Cursor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // A log serializes one for each message, and `Display` would take as long as all the rest.
+        let (mut epoch, mut offset) = (itoa::Buffer::new(), itoa::Buffer::new());
+        serializer.serialize_str(&[epoch.format(self.epoch), "-", offset.format(self.offset)].concat())
     }
 }
 

@@ -216,10 +216,9 @@ impl State {
     /// Whether one more message of this load would exceed a maximum of the whole store.
     fn is_full_for(&self, channel: &Channel, load: Load, limits: &Limits) -> bool {
         let after = self.load.plus(load);
-        let new_channel = !self.logs.contains_key(channel);
         after.bytes > limits.bytes_max
             || after.keys > limits.keys_max
-            || (new_channel && self.logs.len() >= limits.channels_max)
+            || (self.logs.len() >= limits.channels_max && !self.logs.contains_key(channel))
     }
 
     /// Drops what must go for one more message of this load. Drops nothing when that would not be enough.
@@ -227,7 +226,7 @@ impl State {
         if load.bytes > limits.channel_bytes_max.min(limits.bytes_max) {
             return Err(StoreError::Full("bytes in one channel"));
         }
-        if !self.logs.contains_key(channel) && self.logs.len() >= limits.channels_max {
+        if self.logs.len() >= limits.channels_max && !self.logs.contains_key(channel) {
             self.forget_smallest(limits.channels_max, now)?;
         }
         if let Some(log) = self.logs.get_mut(channel) {
