@@ -7,7 +7,7 @@
 
 use std::{
     cell::RefCell,
-    future::{poll_fn, ready},
+    future::poll_fn,
     io, mem,
     pin::pin,
     sync::Arc,
@@ -62,7 +62,9 @@ pub(crate) async fn serve<F>(
 where
     F: Future<Output = io::Result<Response<Bytes>>>,
 {
-    let late = *stopping.borrow_and_update();
+    // A connection that comes after the stop has one answer too.
+    stopping.mark_unchanged();
+    let stops = stopping.clone();
     let mut stopped = pin!(stopping.changed());
     let mut idle = pin!(sleep(keep_alive));
     loop {
@@ -89,7 +91,7 @@ where
         };
         drop(read);
         let response = answer(request).await.ok()?;
-        let last = late || tokio::select! { biased; _ = &mut stopped => true, () = ready(()) => false };
+        let last = *stops.borrow();
         write(socket, response, last).await.ok()?;
         if last {
             return None;
