@@ -26,7 +26,7 @@ const METHOD_CHARS_MAX: usize = 16;
 /// The longest path in a log line, in characters.
 const PATH_CHARS_MAX: usize = 256;
 
-/// The log line of a request. It is also written when this is dropped before the end, because its client went away.
+/// The log line of a request. Written by `end`, or when this is dropped without it, because the client went away.
 pub(crate) struct Line {
     id: u64,
     method: Method,
@@ -65,7 +65,7 @@ impl Line {
     fn write(&self, status: Option<StatusCode>, report: &Report) {
         let usage = self.metrics.usage();
         tracing::info!(
-            id = %self.id,
+            id = &*self.id.to_string(),
             method = %self.method.as_str().get(..METHOD_CHARS_MAX).unwrap_or(self.method.as_str()),
             path = &*self.path,
             channel = report.channels(),

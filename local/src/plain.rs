@@ -7,7 +7,7 @@
 
 use std::{
     cell::RefCell,
-    future::poll_fn,
+    future::{poll_fn, ready},
     io, mem,
     pin::pin,
     sync::Arc,
@@ -62,9 +62,7 @@ pub(crate) async fn serve<F>(
 where
     F: Future<Output = io::Result<Response<Bytes>>>,
 {
-    // A connection that comes after the stop has one answer too.
-    stopping.mark_unchanged();
-    let stops = stopping.clone();
+    let late = *stopping.borrow_and_update();
     let mut stopped = pin!(stopping.changed());
     let mut idle = pin!(sleep(keep_alive));
     loop {
@@ -91,7 +89,7 @@ where
         };
         drop(read);
         let response = answer(request).await.ok()?;
-        let last = *stops.borrow();
+        let last = late || tokio::select! { biased; _ = &mut stopped => true, () = ready(()) => false };
         write(socket, response, last).await.ok()?;
         if last {
             return None;

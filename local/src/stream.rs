@@ -151,7 +151,7 @@ pub(crate) fn shut_down(socket: &TcpStream) -> io::Result<()> {
 /// Returns when the client has left: it has closed the connection, or its sending half and had a moment to get what is
 /// answered at once.
 pub(crate) async fn client_left(socket: &TcpStream) {
-    // Who waits for `ready` is put into a list and taken out of it again, for each poll.
+    // `ready` would put each waiting task into a list. This has room for one, and only this connection's task reads.
     while poll_fn(|context| socket.poll_read_ready(context)).await.is_ok() {
         match socket.ready(Interest::READABLE).await {
             Ok(ready) if !ready.is_read_closed() => sleep(LOOK_AGAIN).await,

@@ -255,7 +255,7 @@ impl Follower {
         }
     }
 
-    /// When it ends if no hold comes. Nothing while it has holds.
+    /// When it ends if no hold comes. None while it has holds.
     fn ends_at(&self) -> Option<Instant> {
         (self.news.receiver_count() == 0).then(|| self.state().last_left + FOLLOWER_IDLE)
     }

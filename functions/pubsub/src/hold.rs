@@ -19,7 +19,7 @@ use crate::{
     batch::{Batch, Following, Limit},
     channel::Channel,
     cursor::Cursor,
-    follow::{Followers, Seat, TooMany},
+    follow::{Followers, Seat},
     limits::READ_PAUSE_MAX,
     store::{Start, Store, StoreError},
 };
@@ -88,14 +88,14 @@ impl Reader<'_> {
         self.store.read(channel, start, self.wanted.limit()).await.map(Arc::new)
     }
 
-    /// Takes a seat with the channel's follower, if it has one that is at the same position.
+    /// A wait at this place. It has a seat if the channel has a follower at the same position.
     fn sit<'w>(&self, Place { channel, start }: &'w Place) -> Wait<'w> {
         let at = start.cursor().unwrap_or(Cursor::ORIGIN);
         let seat = start.cursor().and_then(|at| self.followers.join_unread(channel, at, self.among));
         Wait { channel, at, seat, found: None, looked: false }
     }
 
-    /// Reads for who has no seat. Takes one if there is nothing.
+    /// Reads a place without a seat, and takes a seat if nothing was found.
     async fn look_first(&self, wait: &mut Wait<'_>, start: Start) {
         wait.found = match self.read(wait.channel, start).await {
             Ok(batch) => wait.take(batch, self.wanted).map(Ok),
@@ -156,16 +156,15 @@ impl Reader<'_> {
 }
 
 impl<'a> Hold<'a> {
-    /// Takes the seats that there are.
+    /// Takes a seat where a follower is at the place already. Call `look_first` next.
     pub(crate) fn new(reader: &'a Reader<'a>, places: &'a [Place], begun: Instant) -> Self {
         Self { reader, begun, waits: places.iter().map(|place| reader.sit(place)).collect() }
     }
 
-    /// Takes a first look at all other places before any is answered. Otherwise a place that always has something would
-    /// keep the others from ever being looked at. Nothing is read for a poll that needs more followers than there can be.
-    pub(crate) async fn look_first(&mut self, places: &[Place]) -> Result<(), TooMany> {
+    /// Takes a first look at all places without a seat before any is answered. Otherwise a place that always has
+    /// something would keep the others from ever being looked at.
+    pub(crate) async fn look_first(&mut self, places: &[Place]) {
         let Self { reader, waits, .. } = self;
-        reader.followers.admit(waits.iter().filter(|wait| wait.seat.is_none()).map(|wait| wait.channel))?;
         let looks = waits.iter_mut().zip(places).filter(|(wait, _)| wait.seat.is_none());
         join_all(looks.map(|(wait, place)| reader.look_first(wait, place.start))).await;
         if waits.iter().any(|wait| !wait.has_failed()) {
@@ -177,7 +176,6 @@ impl<'a> Hold<'a> {
                 }
             }
         }
-        Ok(())
     }
 
     /// Returns when the first place has an answer, with what each has by then.

@@ -140,7 +140,7 @@ impl Service {
         let _held = self.admit(places)?;
         let mut closing = self.closing.subscribe();
         let mut hold = Hold::new(&reader, places, begun);
-        hold.look_first(places).await?;
+        hold.look_first(places).await;
         let news = tokio::select! {
             biased;
             told = hold.news() => Some(told),
@@ -191,6 +191,7 @@ impl Service {
         let held = self.holds.try_acquire().map_err(|_| Refusal::TooManyHolds(self.limits.holds_max))?;
         let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let taken = self.places.try_acquire_many(count).map_err(|_| Refusal::TooManyPlaces(self.limits.places_max))?;
+        self.followers.admit(places.iter().map(|place| &place.channel))?;
         Ok([held, taken])
     }
 

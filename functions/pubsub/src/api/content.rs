@@ -127,7 +127,7 @@ fn read_form_into(fields: &mut Fields<'_>, body: &[u8]) -> Result<(), Problem> {
                 }
             }
             (Err(error), _) | (_, Err(error)) => escapes = escapes.and(Err(malformed(error))),
-            // No known name.
+            // The name is not UTF-8, so it is no known one.
             _ => {}
         }
     }
@@ -141,10 +141,18 @@ fn read_form_into(fields: &mut Fields<'_>, body: &[u8]) -> Result<(), Problem> {
     escapes
 }
 
-/// The same form, in ASCII.
+/// The same form with each byte that is not ASCII as an escape, for a body that is not UTF-8.
 fn escaped(body: &[u8]) -> Cow<'static, str> {
-    let escape = |byte: &u8| if byte.is_ascii() { char::from(*byte).to_string() } else { format!("%{byte:02x}") };
-    body.iter().map(escape).collect::<String>().into()
+    let mut escaped = String::with_capacity(3 * body.len());
+    for byte in body {
+        if byte.is_ascii() {
+            escaped.push(char::from(*byte));
+        } else {
+            let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
+            escaped.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+    escaped.into()
 }
 
 fn malformed(detail: impl ToString) -> Problem {
