@@ -213,6 +213,19 @@ async fn held_polls_wait_on_so_many_channels_in_all_and_refusing_one_costs_nothi
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_poll_keeps_no_follower() {
+    let bench = bench_with(Limits { followers_max: 1, ..Limits::default() });
+    let start = Start::After(bench.publish_to(&channel("a"), "first").await);
+    bench.held(&[place("a", start)]).await.abort();
+    let too_many = [place("a", start), place("b", Start::Latest)];
+    for _ in 0..4 {
+        assert_eq!(bench.poll(&too_many).await.unwrap_err(), Refusal::TooManyFollowers(1));
+        sleep(SECOND / 2).await;
+    }
+    assert_eq!(bench.stats().followers, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_poll_of_several_can_be_dropped_at_every_await() {
     for polls in 0..8 {
         let bench = bench();

@@ -53,7 +53,7 @@ impl fmt::Debug for Cursor {
 
 impl Serialize for Cursor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // A log serializes one for each message, and `Display` would take as long as all the rest.
+        // Each message has one in its JSON, and `Display` would take as long as the rest of the message.
         let (mut epoch, mut offset) = (itoa::Buffer::new(), itoa::Buffer::new());
         serializer.serialize_str(&[epoch.format(self.epoch), "-", offset.format(self.offset)].concat())
     }

@@ -198,6 +198,7 @@ async fn at_a_stop_who_waits_for_an_answer_gets_it_and_who_does_not_is_let_go() 
     let mut served = Served::begin().await;
     served.client.write_all(POLL).await.unwrap();
     sleep(Duration::from_millis(10)).await;
+    assert_eq!(served.stopping.receiver_count(), 1, "a stop counts connections by their receivers");
     served.stopping.send_replace(true);
     let answer = served.answer_ending_with("/sub").await;
     assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");

@@ -14,8 +14,8 @@ use crate::{
     message::Nick,
 };
 
-/// What the sender of a request may do. Its token is in a header or in a field: that costs a page of another origin no
-/// preflight. Without keys no token is checked, so a header that is meant for a proxy does no harm.
+/// What the sender of a request may do. Its token is in a header, or in a field, which costs a page of another origin
+/// no preflight. Without keys no token is checked, so a header that is meant for a proxy does no harm.
 pub(super) fn rights(access: &Access, headers: &HeaderMap, fields: &mut Fields<'_>) -> Result<Arc<Rights>, Problem> {
     let field = fields.text(Field::Token)?;
     if field.as_deref() == Some("") {

@@ -62,7 +62,7 @@ impl Field {
         self.name_and_code().0
     }
 
-    /// What is wrong with its value.
+    /// The problem of an invalid value.
     pub(super) fn invalid(self, detail: impl ToString) -> Problem {
         Problem::new(self.name_and_code().1, detail)
     }

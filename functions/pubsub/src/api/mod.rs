@@ -149,13 +149,13 @@ impl Api {
         report: &mut Report,
     ) -> Result<Bytes, Problem> {
         let _counted = count(report.channels.len())?;
-        let until = |wait: &Option<Duration>| {
+        let until = |wait: Option<Duration>| {
             let wanted = clock::now() + wait.map_or(self.wait_max, |wait| wait.min(self.wait_max));
             deadline.map_or(wanted, |deadline| deadline.min(wanted))
         };
         match asked {
             Asked::Batches { places, limit, wait, named } => {
-                let batches = self.service.subscribe(places, Wanted::Batch(*limit), until(wait)).await?;
+                let batches = self.service.subscribe(places, Wanted::Batch(*limit), until(*wait)).await?;
                 report.messages = batches.iter().map(|batch| batch.messages().len()).sum();
                 match batches.first() {
                     Some(batch) if !named => Ok(batch.encoded()),
@@ -169,7 +169,7 @@ impl Api {
             }
             Asked::NextMessage { channel } => {
                 let place = Place { channel: channel.clone(), start: Start::Latest };
-                let batches = self.service.subscribe(&[place], Wanted::Message, until(&None)).await?;
+                let batches = self.service.subscribe(&[place], Wanted::Message, until(None)).await?;
                 let next = batches.first().and_then(|batch| Some((batch.messages().first()?, batch.cursor())));
                 let (message, cursor) = next.ok_or_else(Problem::nothing_published)?;
                 report.messages = 1;

@@ -200,6 +200,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn in_a_form_that_is_no_utf_8_only_the_fields_count_that_are() {
+        for (body, taken) in [
+            (&b"x=\xff&message=h\xc3\xa9%2B+\xe2\x82\xac"[..], Ok("h\u{e9}+ \u{20ac}")),
+            (b"\xff=1&message=a", Ok("a")),
+            (b"mess\xe1ge=b&message=a", Ok("a")),
+            (b"message=\xff", Err("invalid_message")),
+            (b"message=\xe2\x82&x=\xac", Err("invalid_message")),
+            (b"message=a&\xff=%\xff", Err("malformed_body")),
+            (b"{\"message\":\"\xff\"}", Err("malformed_body")),
+        ] {
+            let came = parsed(FORM, &[], body).await.map(|taken| taken.draft.text.as_str().to_owned());
+            assert_eq!(came.as_deref().map_err(|code| *code), taken, "{}", body.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
     async fn nothing_is_read_from_the_query_and_a_field_there_is_refused() {
         for query in ["channel=news", "a=%zz&k%65y", "message=", "nick=%zz", "%6eick=ann&x"] {
             let refused = parsed_at(&format!("/pub?{query}"), FORM, &[], b"message=a&message=b").await;
