@@ -1,11 +1,11 @@
 //! The functions' own binaries, as `sam build` makes them, under a runtime API.
 
-use std::{env, process::Stdio, sync::Arc, time::Duration};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method};
 use pubsub::clock;
 use serde_json::{Value, json};
-use tests::local::{self, DynamoDbLocal};
+use tests::local;
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
@@ -74,32 +74,6 @@ async fn a_process_holds_a_hundred_with_one_follower_and_a_panic_takes_no_other_
         assert_eq!((status, &answer["messages"][0]["message"]), (200, &json!("second")));
     }
     assert!(said(functions.subscribe.invoke(get("channel=x&wait=0")).await).0 == 200, "and it goes on");
-}
-
-/// As `cargo lambda watch` starts them. It starts none a second time.
-#[tokio::test(flavor = "multi_thread")]
-async fn functions_that_are_there_before_their_table_say_so_and_serve_once_it_is() {
-    let folder = env::temp_dir().join(format!("linger-late-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let environment = &[("LINGER_CREATE_TABLE", "true")];
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let settings = Settings { environment, ..settings(&endpoint, "late") };
-    let functions = Functions::start(&settings).await;
-    assert_eq!(said(functions.publish.invoke(post("message=early")).await).0, 503);
-    assert_eq!(said(functions.subscribe.invoke(get("wait=0")).await).0, 503);
-
-    let database = DynamoDbLocal::start(Some(&folder), port);
-    let sent = async {
-        while said(functions.publish.invoke(post("message=late")).await).0 != 200 {
-            sleep(Duration::from_millis(100)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), sent).await.expect("it is published");
-    let (status, answer) = said(functions.subscribe.invoke(get("cursor=earliest&wait=0")).await);
-    assert_eq!((status, &answer["messages"][0]["message"]), (200, &json!("late")));
-    drop(database);
-    let _ = std::fs::remove_dir_all(folder);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,7 +227,7 @@ fn the_binaries_are_small_and_need_no_newer_system_than_lambdas() {
     let needed = regex::Regex::new(r"GLIBC_2\.(\d+)").unwrap();
     for name in ["Publish", "Subscribe"] {
         let binary = std::fs::read(ROOT.join("target/sam").join(name).join("bootstrap")).expect("tests/run builds it");
-        assert!(binary.len() <= 6_000_000, "{name} has {} bytes", binary.len());
+        assert!(binary.len() <= 5_400_000, "{name} has {} bytes", binary.len());
         let text = String::from_utf8_lossy(&binary);
         let newest = needed.captures_iter(&text).filter_map(|version| version[1].parse::<u32>().ok()).max();
         assert!(newest.is_some_and(|newest| newest <= 34), "{name} needs GLIBC 2.{newest:?}");

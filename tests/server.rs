@@ -27,7 +27,7 @@ pub(crate) static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
         return ROOT.join(binary);
     }
     // With the functions' features, their common dependencies are compiled only once, also for `cargo lambda watch`.
-    let features: &[&str] = if cfg!(feature = "dynamodb") { &["--features", "local/dynamodb,lambda"] } else { &[] };
+    let features: &[&str] = if cfg!(feature = "dynamodb") { &["--features", "local/dynamodb,watch"] } else { &[] };
     build(features, "linger")
 });
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tests::local;
+use tests::local::DynamoDbLocal;
 use tokio::time::{sleep, timeout};
 
 use crate::server::ROOT;
@@ -57,6 +57,10 @@ impl Drop for Clone {
     }
 }
 
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// Repeats a request until the answer is right: a function is compiled at its first request.
 async fn until(request: impl Fn() -> reqwest::RequestBuilder, right: impl Fn(&reqwest::Response) -> bool) -> Value {
     let asked = async {
@@ -75,15 +79,24 @@ async fn the_document_starts_both_functions_and_a_saved_file_is_in_the_next_answ
     let clone = Clone::new();
     let command = "\ncargo lambda watch\n";
     assert!(clone.read("docs/ARCHITECTURE.md").contains(command), "what is tried here is what it says");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let address = ["--invoke-address", "127.0.0.1", "--invoke-port", &port];
+    let (port, table_port) = (free_port(), free_port());
+    let (invoke_port, endpoint) = (port.to_string(), format!("http://127.0.0.1:{table_port}"));
+    let address = ["--invoke-address", "127.0.0.1", "--invoke-port", &invoke_port];
     let mut watch = clone.cargo(&[&["lambda", "watch"], &address[..]].concat());
-    let mut watch = watch.env("AWS_ENDPOINT_URL_DYNAMODB", &*local::ENDPOINT).stdout(Stdio::null()).spawn().unwrap();
+    let mut watch = watch.env("AWS_ENDPOINT_URL_DYNAMODB", &endpoint).stdout(Stdio::null()).spawn().unwrap();
     let (client, base) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}"));
     let form = |text: &str| {
         let request = client.post(format!("{base}/pub")).body(format!("channel=watch&message={text}"));
         request.header("content-type", "application/x-www-form-urlencoded")
     };
+
+    let refused = |answer: &reqwest::Response| answer.status() == 503;
+    let early = until(|| form("early"), refused).await;
+    assert_eq!(early["code"], "store_unreachable", "there is no database yet, and it says so");
+    until(|| client.get(format!("{base}/sub?wait=0")), refused).await;
+    let folder = clone.folder.join("database");
+    fs::create_dir(&folder).unwrap();
+    let _database = DynamoDbLocal::start(Some(&folder), table_port);
 
     let sent = until(|| form("first"), |answer| answer.status() == 200).await;
     let query = format!("channel=watch&cursor={}", sent["id"].as_str().unwrap());

@@ -6,13 +6,16 @@
 mod event;
 mod origin;
 
-use std::{convert::Infallible, env, io, panic::AssertUnwindSafe, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, env, future::ready, io, panic::AssertUnwindSafe, pin::Pin, process::ExitCode, sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use dynamodb::{Client, DynamoDb, Roots, Settings};
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Response, header::X_CONTENT_TYPE_OPTIONS};
-use lambda_http::{Adapter, Body, Request, Service};
+use lambda_http::{Adapter, Body, IntoResponse, Request, Service};
 use lambda_runtime::{LambdaEvent, service_fn};
 use logging::{Format, Log};
 use origin::Origin;
@@ -106,14 +109,13 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
     if on_aws {
         settings.roots = Roots::Amazon;
     }
-    // For `cargo lambda watch`. On AWS, the template makes the table.
-    let makes_table = !on_aws && lookup("LINGER_CREATE_TABLE").is_some_and(|value| value == "true");
+    let asked_for_table = lookup("LINGER_CREATE_TABLE").is_some_and(|value| value == "true");
     let failed = |error: &dyn ToString| Failure::Runtime(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| failed(&error))?.block_on(async {
         let meter = Arc::new(Meter::default());
         let client = Client::new(settings, Arc::clone(&meter));
-        if makes_table {
+        if cfg!(feature = "watch") && !on_aws && asked_for_table {
             let _ = timeout(TABLE_WAIT_MAX, spawn(make_table(client.clone()))).await;
         }
         let store = DynamoDb::new(client, Clock::System, retention);
@@ -175,7 +177,7 @@ async fn invoke(host: Arc<Host>, event: LambdaEvent<Value>) -> Result<Value, lam
             (true, false) => api::refuse(host.unsound()),
             (true, true) => host.answer(request, deadline).await,
         };
-        Ok::<_, Infallible>(host.finish(response, &id, begun))
+        Ok::<_, Infallible>(Text(host.finish(response, &id, begun)))
     });
     let answered = Adapter::from(answer).call(LambdaEvent::new(request, context)).await?;
     host.write_lines().await;
@@ -239,6 +241,16 @@ impl Host {
         // Every body is JSON. A body of bytes would be sent as base64.
         let text = String::from_utf8(body.into()).map_or(Body::Empty, Body::Text);
         Response::from_parts(parts, text)
+    }
+}
+
+/// An answer whose body is a text already. For an answer of another type `lambda_http` links a decoder of all charsets,
+/// which has 155 KB.
+struct Text(Response<Body>);
+
+impl IntoResponse for Text {
+    fn into_response(self) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+        Box::pin(ready(self.0))
     }
 }
 
