@@ -109,6 +109,9 @@ async fn what_it_can_not_do_it_says_at_once() {
         (&["--wait-max", "26s"], &[], "must be 25 s at most"),
         (&["--static-dir", "/nowhere"], &[], "there is no page at /nowhere"),
         (&["--port", "0"], &[("LINGER_HOLDS_MAX", "many")], "LINGER_HOLDS_MAX is \"many\""),
+        (&["--table", "chat"], &[], "need --store dynamodb"),
+        (&["--create-table"], &[], "need --store dynamodb"),
+        (&[], &[("LINGER_TABLE", "chat")], "need --store dynamodb"),
         (&["--host", "nowhere.invalid"], &[], "can't listen on nowhere.invalid:3000"),
     ] {
         let (said, code) = refuses(arguments, environment).await;

@@ -122,9 +122,9 @@ pub(crate) struct Flags {
     #[arg(long, env = "LINGER_STORE", value_enum, default_value_t = StoreKind::Memory)]
     pub(crate) store: StoreKind,
 
-    /// The table of the store in DynamoDB
-    #[arg(long, env = "LINGER_TABLE", default_value = "linger")]
-    pub(crate) table: String,
+    /// The table of the store in DynamoDB [default: linger]
+    #[arg(long, env = "LINGER_TABLE")]
+    pub(crate) table: Option<String>,
 
     /// Where DynamoDB is, if not at AWS
     #[arg(long, env = "AWS_ENDPOINT_URL_DYNAMODB")]
@@ -220,6 +220,12 @@ impl Flags {
         };
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         names.filter(|name| !known(name) && !others(name)).collect()
+    }
+
+    /// The name of the table.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn table(&self) -> &str {
+        self.table.as_deref().unwrap_or("linger")
     }
 
     /// The limits of each address. Nobody has more than half of all connections.

@@ -73,6 +73,8 @@ enum Failure {
     Health(io::Error),
     #[error("can't listen on {address}: {error}")]
     Listen { address: String, error: io::Error },
+    #[error("--table and --create-table (LINGER_TABLE, LINGER_CREATE_TABLE) need --store dynamodb")]
+    TableInMemory,
     #[cfg(not(feature = "dynamodb"))]
     #[error("this build has no DynamoDB: cargo run --features local/dynamodb -- --store dynamodb")]
     NoDynamoDb,
@@ -133,7 +135,7 @@ fn run(flags: &Flags, log: &Log) -> Result<(), Failure> {
     #[cfg(feature = "dynamodb")]
     if flags.begin_anew {
         let count = runtime.block_on(store::begin_anew(flags))?;
-        writeln!(io::stdout(), "{count} channels begin anew in {}", flags.table)?;
+        writeln!(io::stdout(), "{count} channels begin anew in {}", flags.table())?;
         return Ok(());
     }
     let ended = runtime.block_on(serve(flags, log, limits, page));

@@ -21,6 +21,8 @@ pub(crate) struct Opened {
 /// Makes the store.
 pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<Opened, Failure> {
     match flags.store {
+        // Whoever names a table wants messages to outlive this process.
+        StoreKind::Memory if flags.table.is_some() || flags.create_table => Err(Failure::TableInMemory),
         StoreKind::Memory => {
             let memory = Arc::new(Memory::new(Clock::System, flags.retention, limits));
             Ok(Opened { store: Arc::clone(&memory) as Arc<dyn Store>, meter: None, memory: Some(memory) })
@@ -44,7 +46,7 @@ pub(crate) async fn open(flags: &Flags, limits: Limits) -> Result<Opened, Failur
 #[cfg(feature = "dynamodb")]
 fn table(flags: &Flags, meter: &Arc<Meter>) -> Result<dynamodb::Client, Failure> {
     let lookup = pubsub::limits::variable;
-    let settings = dynamodb::Settings::from_environment(flags.table.clone(), flags.endpoint_url.clone(), lookup);
+    let settings = dynamodb::Settings::from_environment(flags.table().to_owned(), flags.endpoint_url.clone(), lookup);
     Ok(dynamodb::Client::new(settings.map_err(Failure::Credentials)?, Arc::clone(meter)))
 }
 

@@ -24,23 +24,6 @@ pub(super) enum Field {
 impl Field {
     const COUNT: usize = Self::Limit as usize + 1;
 
-    fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "token" => Self::Token,
-            "message" => Self::Message,
-            "nick" => Self::Nick,
-            "key" => Self::Key,
-            "channel" => Self::Channel,
-            "channels" => Self::Channels,
-            "cursor" => Self::Cursor,
-            "last" => Self::Last,
-            "before" => Self::Before,
-            "wait" => Self::Wait,
-            "limit" => Self::Limit,
-            _ => return None,
-        })
-    }
-
     /// Its name, and the error when its value is not valid.
     fn name_and_code(self) -> (&'static str, Code) {
         match self {
@@ -104,7 +87,7 @@ impl<'a> Fields<'a> {
 
     /// The known field of this name.
     pub(super) fn known(&self, name: &str) -> Option<Field> {
-        Field::named(name).filter(|field| self.known.contains(field))
+        self.known.iter().copied().find(|field| field.name() == name)
     }
 
     /// A known field in a query, whether or not the rest of the query is valid.
