@@ -248,16 +248,17 @@ fn the_costs_are_the_sum_of_their_inputs_wherever_they_are_told() {
     let million = |writes: &str| 1e6 * (request + 0.02 * second) + input(writes) * price("a million write units");
     let (plain, keyed) = (million("write units of a publish of up to 1 KiB"), million("the same with a key"));
     let (day, month) = (idle + 7.0 * hidden, idle * 720.0 * 100.0);
-    let days = [50.0, 200.0, 1000.0].map(|people| people * 22.0 * day);
-    for (document, amounts) in
-        [(&readme, &[idle, month][..]), (&costs, &[&[idle, day, plain, keyed, month, busy][..], &days].concat())]
-    {
+    let machine = 720.0 * (price("an hour of a t4g.small") + price("an hour of a public IPv4 address"));
+    let days = [50.0, 100.0, 200.0, 1000.0].map(|people| people * 22.0 * day);
+    for (document, amounts) in [
+        (&readme, &[idle, month, days[1], machine][..]),
+        (&costs, &[&[idle, day, plain, keyed, month, busy][..], &days].concat()),
+    ] {
         for amount in amounts {
             assert!(document.contains(&dollars(*amount)), "{} is nowhere", dollars(*amount));
         }
     }
 
-    let machine = 720.0 * (price("an hour of a t4g.small") + price("an hour of a public IPv4 address"));
     let sent = 3600.0 * input("bytes of a small answer") / 1e9 * price("a gigabyte sent out by a machine");
     let sizes = costs.split("| listeners | hours a month |").nth(1).unwrap().lines().skip(2);
     let sizes: Vec<_> = sizes.take_while(|row| row.starts_with('|')).collect();

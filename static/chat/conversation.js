@@ -36,6 +36,8 @@ export class Conversation {
   /** Whether there is nothing older. */
   complete = false;
   loading = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  quiet;
 
   /** @param {(channel: Channel) => Node[]} welcome what an empty channel says */
   constructor(welcome) {
@@ -202,7 +204,8 @@ export class Conversation {
   quietly(change) {
     this.scroller.setAttribute('aria-live', 'off');
     change();
-    setTimeout(() => this.scroller.setAttribute('aria-live', 'polite'), QUIET_MS);
+    clearTimeout(this.quiet);
+    this.quiet = setTimeout(() => this.scroller.setAttribute('aria-live', 'polite'), QUIET_MS);
   }
 
   trim() {

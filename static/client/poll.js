@@ -329,11 +329,7 @@ class Poll {
     });
     if (places.some((place, index) => place.had(answers[index]))) throw notLinger('an older answer', { status: 200 });
     const news = answers.filter(({ after, cursor, missed }) => missed || cursor !== after);
-    const held = this.clock.now() - begun >= QUICK_MS;
-    this.quick = waitS > 0 && !held && news.length === 0 ? this.quick + 1 : 0;
-    if (this.quick >= QUICK_HOLDS) throw new LingerError('the server does not hold polls');
-    // A look that shows nothing new does not show that polls are held.
-    if (news.length > 0 || (held && waitS > 0)) this.failures = 0;
+    this.judge(waitS, this.clock.now() - begun, news.length > 0);
     this.more = answers.some(({ messages, missed }) => missed || (this.resting && messages.length > 0));
     for (const [index, { after, cursor }] of answers.entries()) {
       places[index].compared = cursor === after ? at.get(places[index].channel) : undefined;
@@ -346,6 +342,15 @@ class Poll {
     const was = this.state.state;
     this.state = { state: 'live' };
     if (was !== 'live') this.tabs.announce();
+  }
+
+  /** Judges by an answer whether the server works, and holds polls. @param {number} waitS @param {number} tookMs @param {boolean} news */
+  judge(waitS, tookMs, news) {
+    const held = waitS > 0 && tookMs >= QUICK_MS;
+    this.quick = waitS === 0 || held || news ? 0 : this.quick + 1;
+    if (this.quick >= QUICK_HOLDS) throw new LingerError('the server does not hold polls');
+    // A look that shows nothing new does not show that polls are held.
+    if (held || news) this.failures = 0;
   }
 
   /** @param {Answer[]} answers */

@@ -7,8 +7,8 @@ mod event;
 mod origin;
 
 use std::{
-    convert::Infallible, env, future::ready, io, panic::AssertUnwindSafe, pin::Pin, process::ExitCode, sync::Arc,
-    time::Duration,
+    convert::Infallible, env, future::ready, io, panic::AssertUnwindSafe, pin::Pin, process::ExitCode,
+    string::FromUtf8Error, sync::Arc, time::Duration,
 };
 
 use bytes::Bytes;
@@ -147,8 +147,12 @@ fn access(lookup: impl Fn(&str) -> Option<String>) -> Result<Access, Failure> {
 /// Makes the table once DynamoDB can be reached. Without it the function must not end, because cargo-lambda would not
 /// start it again.
 async fn make_table(client: Client) {
+    let mut told = String::new();
     while let Err(error) = client.create_table().await {
-        tracing::error!(%error, "the table can't be made yet");
+        if error != told {
+            tracing::error!(error, "the table can't be made yet");
+            told = error;
+        }
         sleep(TABLE_PAUSE).await;
     }
 }
@@ -238,9 +242,10 @@ impl Host {
         if let Ok(id) = HeaderValue::from_str(id) {
             parts.headers.insert(HeaderName::from_static("x-request-id"), id);
         }
-        // Every body is JSON. A body of bytes would be sent as base64.
-        let text = String::from_utf8(body.into()).map_or(Body::Empty, Body::Text);
-        Response::from_parts(parts, text)
+        // Every body is JSON. Bytes that are no text would be sent as base64.
+        let bytes = |error: FromUtf8Error| Body::Binary(error.into_bytes());
+        let body = String::from_utf8(body.into()).map_or_else(bytes, Body::Text);
+        Response::from_parts(parts, body)
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) struct Fields<'a> {
 pub(super) enum Value<'a> {
     /// A text. It is borrowed from a query where it needs no decoding.
     Text(Cow<'a, str>),
-    /// JSON's null, which counts as an absent field.
+    /// JSON's null. It is read like an absent field.
     Null,
     /// A value that is no text: bytes that are not UTF-8, or another type.
     NotText,
