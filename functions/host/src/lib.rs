@@ -110,6 +110,9 @@ fn start(half: Half, log: &Log) -> Result<(), Failure> {
         settings.roots = Roots::Amazon;
     }
     let asked_for_table = lookup("LINGER_CREATE_TABLE").is_some_and(|value| value == "true");
+    if asked_for_table && !cfg!(feature = "watch") {
+        tracing::warn!("LINGER_CREATE_TABLE does nothing: only functions that cargo lambda watch builds make a table");
+    }
     let failed = |error: &dyn ToString| Failure::Runtime(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| failed(&error))?.block_on(async {
@@ -181,7 +184,7 @@ async fn invoke(host: Arc<Host>, event: LambdaEvent<Value>) -> Result<Value, lam
             (true, false) => api::refuse(host.unsound()),
             (true, true) => host.answer(request, deadline).await,
         };
-        Ok::<_, Infallible>(Text(host.finish(response, &id, begun)))
+        Ok::<_, Infallible>(Converted(host.finish(response, &id, begun)))
     });
     let answered = Adapter::from(answer).call(LambdaEvent::new(request, context)).await?;
     host.write_lines().await;
@@ -249,11 +252,10 @@ impl Host {
     }
 }
 
-/// An answer whose body is a text already. For an answer of another type `lambda_http` links a decoder of all charsets,
-/// which has 155 KB.
-struct Text(Response<Body>);
+/// An answer that needs no conversion. To convert one of another type, `lambda_http` links a decoder of all charsets: 186 KB.
+struct Converted(Response<Body>);
 
-impl IntoResponse for Text {
+impl IntoResponse for Converted {
     fn into_response(self) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
         Box::pin(ready(self.0))
     }
